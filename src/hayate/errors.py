@@ -1,0 +1,97 @@
+"""The one tree of errors.
+
+HayateError                      exit 1, HTTP 500
+├── UsageError                   exit 2, HTTP 422   something the caller asked for can't be
+│   ├── UnknownName              exit 2, HTTP 422   no such sampler, model, setting …; lists the nearest
+│   └── OutputError              exit 2, HTTP 422   a folder or file can't be written
+├── ModelFileError               exit 3, HTTP 422   a file is not a model that Hayate reads
+│   ├── BrokenFile               exit 3, HTTP 422   truncated, an LFS pointer, HTML, a malformed header
+│   ├── RefusedFormat            exit 3, HTTP 422   a pickle or another format that is not read here
+│   └── TensorMismatch           exit 3, HTTP 422   a tensor is missing, extra or of the wrong shape
+├── EngineError                  exit 4, HTTP 500   the computation failed (NaN, out of memory)
+└── MissingDependency            exit 5, HTTP 500   an optional package is not installed
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HayateError(Exception):
+    """Any failure that Hayate explains in one line, with a hint for what to do next."""
+
+    exit_code = 1
+    http_status = 500
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class UsageError(HayateError):
+    """The caller asked for something that can't be."""
+
+    exit_code = 2
+    http_status = 422
+
+
+class UnknownName(UsageError):
+    """A name is not among the known ones; the hint lists the nearest three."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        near = nearest(name, known)
+        hint = f"nearest: {', '.join(near)}" if near else "none are known"
+        super().__init__(f"unknown {kind} {clip(name)!r}", hint=hint)
+        self.nearest = near
+
+
+class OutputError(UsageError):
+    """A result can't be written where it was asked for."""
+
+
+class ModelFileError(HayateError):
+    """A file is not a model that Hayate can use."""
+
+    exit_code = 3
+    http_status = 422
+
+
+class BrokenFile(ModelFileError):
+    """A model file is damaged or is something else under a model's name."""
+
+
+class RefusedFormat(ModelFileError):
+    """A model file is in a format that is not opened here, such as a pickle."""
+
+
+class TensorMismatch(ModelFileError):
+    """A tensor that the architecture needs is missing, extra or of the wrong shape."""
+
+
+class EngineError(HayateError):
+    """The computation itself failed."""
+
+    exit_code = 4
+
+
+class MissingDependency(HayateError):
+    """A package that the request needs is not installed."""
+
+    exit_code = 5
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3) -> tuple[str, ...]:
+    """The `count` known names most like `name`, best first, compared without regard to case."""
+    folded = {known_name.casefold(): known_name for known_name in known}
+    matches = difflib.get_close_matches(clip(name, 80).casefold(), folded, n=count, cutoff=0.0)
+    return tuple(folded[match] for match in matches)
+
+
+def clip(text: str, length: int = 60) -> str:
+    """`text` cut to `length` characters, so that a message stays one readable line."""
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,0 +1,166 @@
+"""CLIP text encoders in the two layouts that checkpoints carry: transformers' (CLIP-L) and open_clip's (H, bigG)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hayate.models.config import TextConfig, TextLayout
+from hayate.models.layers import Attention, merge_heads, scaled_dot_product, split_heads
+
+
+class TextEncoding(NamedTuple):
+    """What a text encoder makes of one 77-token chunk."""
+
+    context: Tensor
+    """[B, 77, width]"""
+    pooled: Tensor | None
+    """[B, projection_width], or None when the encoder has no projection."""
+
+
+def text_encoder(config: TextConfig, attention: Attention = scaled_dot_product) -> CLIPText | OpenCLIPText:
+    """The text encoder whose attribute names are those in the file."""
+    kind = CLIPText if config.layout is TextLayout.CLIP else OpenCLIPText
+    return kind(config, attention)
+
+
+class CLIPText(nn.Module):
+    """OpenAI's CLIP text encoder with transformers' names (inside `text_model.`).
+
+    Source: Radford et al. 2021.
+    """
+
+    def __init__(self, config: TextConfig, attention: Attention = scaled_dot_product) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = nn.Module()
+        self.embeddings.token_embedding = nn.Embedding(config.vocabulary, config.width)
+        self.embeddings.position_embedding = nn.Embedding(config.positions, config.width)
+        self.encoder = nn.Module()
+        self.encoder.layers = nn.ModuleList(CLIPLayer(config, attention) for _ in range(config.depth))
+        self.final_layer_norm = nn.LayerNorm(config.width)
+
+    def forward(self, ids: Tensor, skip: int | None = None) -> TextEncoding:
+        """The context `skip` layers before the end (1: the last), the file's own choice by default.
+
+        Shapes: ids [B, 77] int64.
+        """
+        hidden = self.embeddings.token_embedding(ids) + self.embeddings.position_embedding.weight[: ids.shape[1]]
+        skip = self.config.skip if skip is None else skip
+        for layer in self.encoder.layers[: self.config.depth + 1 - skip]:
+            hidden = layer(hidden)
+        return TextEncoding(self.final_layer_norm(hidden) if self.config.has_final_norm else hidden, None)
+
+
+class CLIPLayer(nn.Module):
+    """A pre-norm transformer layer with transformers' names."""
+
+    def __init__(self, config: TextConfig, attention: Attention) -> None:
+        super().__init__()
+        self.layer_norm1 = nn.LayerNorm(config.width)
+        self.self_attn = CLIPAttention(config, attention)
+        self.layer_norm2 = nn.LayerNorm(config.width)
+        self.mlp = nn.Module()
+        self.mlp.fc1 = nn.Linear(config.width, config.mlp_width)
+        self.mlp.fc2 = nn.Linear(config.mlp_width, config.width)
+        self.activation = quick_gelu if config.is_quick_gelu else F.gelu
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.self_attn(self.layer_norm1(x))
+        return x + self.mlp.fc2(self.activation(self.mlp.fc1(self.layer_norm2(x))))
+
+
+class CLIPAttention(nn.Module):
+    """Causal self-attention with separate projections."""
+
+    def __init__(self, config: TextConfig, attention: Attention) -> None:
+        super().__init__()
+        self.attention = attention
+        self.heads = config.heads
+        self.q_proj = nn.Linear(config.width, config.width)
+        self.k_proj = nn.Linear(config.width, config.width)
+        self.v_proj = nn.Linear(config.width, config.width)
+        self.out_proj = nn.Linear(config.width, config.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (split_heads(part(x), self.heads) for part in (self.q_proj, self.k_proj, self.v_proj))
+        return self.out_proj(merge_heads(self.attention(q, k, v, is_causal=True)))
+
+
+class OpenCLIPText(nn.Module):
+    """open_clip's text encoder (ViT-H of SD2, ViT-bigG of SDXL) with open_clip's names.
+
+    Source: Ilharco et al., open_clip.
+    """
+
+    def __init__(self, config: TextConfig, attention: Attention = scaled_dot_product) -> None:
+        super().__init__()
+        self.config = config
+        self.token_embedding = nn.Embedding(config.vocabulary, config.width)
+        self.positional_embedding = nn.Parameter(torch.empty(config.positions, config.width))
+        self.transformer = nn.Module()
+        self.transformer.resblocks = nn.ModuleList(OpenCLIPLayer(config, attention) for _ in range(config.depth))
+        self.ln_final = nn.LayerNorm(config.width)
+        self.text_projection = nn.Parameter(torch.empty(config.width, config.projection_width))
+        nn.init.normal_(self.positional_embedding, std=0.01)
+        nn.init.normal_(self.text_projection, std=config.width**-0.5)
+
+    def forward(self, ids: Tensor, skip: int | None = None) -> TextEncoding:
+        """The context `skip` layers before the end and the projected, normed state of the end token.
+
+        Shapes: ids [B, 77] int64. The end token is the first of the highest id.
+        """
+        hidden = self.token_embedding(ids) + self.positional_embedding[: ids.shape[1]]
+        skip = self.config.skip if skip is None else skip
+        context = hidden
+        for index, layer in enumerate(self.transformer.resblocks):
+            hidden = layer(hidden)
+            if index == self.config.depth - skip:
+                context = hidden
+        ends = hidden[torch.arange(ids.shape[0], device=ids.device), ids.argmax(dim=-1)]
+        pooled = self.ln_final(ends) @ self.text_projection
+        return TextEncoding(self.ln_final(context) if self.config.has_final_norm else context, pooled)
+
+
+class OpenCLIPLayer(nn.Module):
+    """A pre-norm transformer layer with open_clip's names."""
+
+    def __init__(self, config: TextConfig, attention: Attention) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.width)
+        self.attn = OpenCLIPAttention(config, attention)
+        self.ln_2 = nn.LayerNorm(config.width)
+        self.mlp = nn.Module()
+        self.mlp.c_fc = nn.Linear(config.width, config.mlp_width)
+        self.mlp.c_proj = nn.Linear(config.mlp_width, config.width)
+        self.activation = quick_gelu if config.is_quick_gelu else F.gelu
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.ln_1(x))
+        return x + self.mlp.c_proj(self.activation(self.mlp.c_fc(self.ln_2(x))))
+
+
+class OpenCLIPAttention(nn.Module):
+    """Causal self-attention with one projection for queries, keys and values."""
+
+    def __init__(self, config: TextConfig, attention: Attention) -> None:
+        super().__init__()
+        self.attention = attention
+        self.heads = config.heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * config.width, config.width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * config.width))
+        self.out_proj = nn.Linear(config.width, config.width)
+        nn.init.normal_(self.in_proj_weight, std=config.width**-0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        packed = F.linear(x, self.in_proj_weight, self.in_proj_bias)
+        q, k, v = (split_heads(part, self.heads) for part in packed.chunk(3, dim=-1))
+        return self.out_proj(merge_heads(self.attention(q, k, v, is_causal=True)))
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """x·σ(1.702·x), the approximation of GELU that OpenAI's CLIP was trained with."""
+    return x * torch.sigmoid(1.702 * x)

@@ -1,0 +1,35 @@
+"""What a prompt says: text to spans, stages and tokens. No tensor library is loaded here."""
+
+from hayate.prompt.chunks import Emphasis, Tokens, chunk, count_tokens, spans_of, tokenize
+from hayate.prompt.extra_networks import ExtraNetwork, split_extra_networks
+from hayate.prompt.grammar import BREAK, MAX_PROMPT_CHARS, Span, parse_attention
+from hayate.prompt.schedule import Prompt, Stage, Subprompt, parse_prompt, parse_schedule
+from hayate.prompt.styles import Style, StyleSheet, apply_styles, choose_styles, read_styles
+from hayate.prompt.tokenizer import Tokenizer, load_tokenizer
+
+__all__ = [
+    "BREAK",
+    "MAX_PROMPT_CHARS",
+    "Emphasis",
+    "ExtraNetwork",
+    "Prompt",
+    "Span",
+    "Stage",
+    "Style",
+    "StyleSheet",
+    "Subprompt",
+    "Tokenizer",
+    "Tokens",
+    "apply_styles",
+    "choose_styles",
+    "chunk",
+    "count_tokens",
+    "load_tokenizer",
+    "parse_attention",
+    "parse_prompt",
+    "parse_schedule",
+    "read_styles",
+    "spans_of",
+    "split_extra_networks",
+    "tokenize",
+]

@@ -82,14 +82,13 @@ def vae_state(state: dict[str, Tensor], config: VAEConfig) -> dict[str, Tensor]:
         if "mid_block.attentions.0." in new:
             head, rest = new.split("mid_block.attentions.0.")
             new = f"{head}mid.attn_1.{replace_first(rest, VAE_ATTENTION)}"
-            if tensor.dim() == 2:
-                tensor = tensor[:, :, None, None]
         for level in range(last + 1):
             new = new.replace(f"down_blocks.{level}.resnets.", f"down.{level}.block.")
             new = new.replace(f"down_blocks.{level}.downsamplers.0.", f"down.{level}.downsample.")
             new = new.replace(f"up_blocks.{level}.resnets.", f"up.{last - level}.block.")
             new = new.replace(f"up_blocks.{level}.upsamplers.0.", f"up.{last - level}.upsample.")
-        renamed[new] = tensor
+        is_projection = "attn_1" in new and tensor.dim() == 2
+        renamed[new] = tensor[:, :, None, None] if is_projection else tensor
     return renamed
 
 

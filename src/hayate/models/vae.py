@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -178,4 +180,4 @@ class Upsample(nn.Module):
 def res_blocks(in_channels: int, out_channels: int, count: int, groups: int) -> nn.ModuleList:
     """`count` residual blocks, the first of which changes the width."""
     widths = [in_channels] + [out_channels] * count
-    return nn.ModuleList(ResBlock(before, after, groups) for before, after in zip(widths, widths[1:], strict=False))
+    return nn.ModuleList(ResBlock(before, after, groups) for before, after in pairwise(widths))

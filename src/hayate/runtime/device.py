@@ -1,0 +1,53 @@
+"""Which device computes, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from hayate.errors import UnknownName, UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A resolved device."""
+
+    torch: torch.device
+    title: str
+    """What a person calls it, such as "NVIDIA GeForce RTX 3060" or "CPU, 8 threads"."""
+    reason: str
+
+
+def resolve_device(asked: str | None = None) -> Device:
+    """The device that was asked for, or the best of this machine: CUDA, then MPS, then the CPU.
+
+    Raises: UnknownName for a device type that does not exist, UsageError for one that this machine lacks.
+    """
+    if asked in (None, "", "auto"):
+        kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        device = torch.device(kind)
+        return Device(torch=device, title=_title(device), reason="the best that this machine has")
+    kind, _, index = asked.partition(":")
+    if kind not in ("cuda", "mps", "cpu"):
+        raise UnknownName("device", asked, ("auto", "cuda", "cuda:0", "mps", "cpu"))
+    if index and not index.isdigit():
+        raise UsageError(f"device {asked!r} has no number after the colon", hint="write cuda:0")
+    _check_present(kind, int(index or 0), asked)
+    device = torch.device(kind, int(index)) if index and kind == "cuda" else torch.device(kind)
+    return Device(torch=device, title=_title(device), reason="asked for")
+
+
+def _check_present(kind: str, index: int, asked: str) -> None:
+    if kind == "cuda" and index >= torch.cuda.device_count():
+        built = torch.version.cuda or torch.version.hip
+        found = f"{torch.cuda.device_count()} CUDA devices are here" if built else "this torch is built without CUDA"
+        raise UsageError(f"device {asked!r} is not available: {found}", hint="use --device cpu or --device auto")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise UsageError(f"device {asked!r} is not available on this machine", hint="use --device auto")
+
+
+def _title(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return "Apple GPU" if device.type == "mps" else f"CPU, {torch.get_num_threads()} threads"

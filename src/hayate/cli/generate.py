@@ -1,0 +1,176 @@
+"""`hayate generate`: a text becomes pictures on the disk."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hayate.errors import UsageError, clip
+from hayate.request import TextToImage, validate
+from hayate.settings import load_settings
+
+if TYPE_CHECKING:
+    from hayate.pipeline.denoise import StepCallback
+    from hayate.pipeline.session import Report
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+Text = Annotated[str, typer.Option()]
+
+
+@app.command()
+def generate(  # noqa: PLR0917 - Typer makes a flag of each
+    prompt: Annotated[str, typer.Argument(help="What to draw, in A1111's grammar; - reads it from standard input.")],
+    negative: Annotated[str, typer.Option(help="What to keep out of the picture.")] = "",
+    model: Annotated[str | None, typer.Option(help="A checkpoint's name or path. Default: the built-in model.")] = None,
+    vae: Annotated[str | None, typer.Option(help="A separate VAE's name or path.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="The sampler, such as 'DPM++ 2M' or 'Euler a'.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="The noise schedule, such as Karras.")] = None,
+    cfg: Annotated[float | None, typer.Option(help="How strongly the prompt guides; 1 turns guidance off.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Size in pixels, multiples of 8.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The first picture's seed; -1 draws one.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pictures made at once.")] = None,
+    batch_count: Annotated[int | None, typer.Option(help="How many batches.")] = None,
+    clip_skip: Annotated[int | None, typer.Option(help="The text encoder's layer, from the end.")] = None,
+    style: Annotated[list[str] | None, typer.Option(help="A style of styles.csv; may be repeated.")] = None,
+    subseed: Annotated[int | None, typer.Option(help="The variation's seed.")] = None,
+    subseed_strength: Annotated[float | None, typer.Option(help="0: the seed's noise; 1: the variation's.")] = None,
+    seed_resize_from: Annotated[str | None, typer.Option(metavar="WxH", help="Size the noise is drawn at.")] = None,
+    rng: Annotated[str | None, typer.Option(help="Where noise is drawn: GPU, CPU or NV.")] = None,
+    ensd: Annotated[int | None, typer.Option(help="Eta noise seed delta; 31337 for NovelAI.")] = None,
+    emphasis: Annotated[str | None, typer.Option(help="How (weights) act: Original, No norm, Ignore, None.")] = None,
+    eta: Annotated[float | None, typer.Option(help="Fresh noise in ancestral and SDE samplers and DDIM.")] = None,
+    sigma_min: Annotated[float | None, typer.Option(help="The schedule's lowest noise level.")] = None,
+    sigma_max: Annotated[float | None, typer.Option(help="The schedule's highest noise level.")] = None,
+    rho: Annotated[float | None, typer.Option(help="The curve of Karras and Polyexponential.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A folder, or a .png file.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, fp32, fp16 or bf16.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Make pictures from a text."""
+    width_px, height_px = parse_size(size, "--size")
+    resize_w_px, resize_h_px = parse_size(seed_resize_from, "--seed-resize-from")
+    request = TextToImage(
+        prompt=sys.stdin.read() if prompt == "-" else prompt,
+        negative_prompt=negative,
+        styles=tuple(style or ()),
+        model=model,
+        vae=vae,
+        steps=steps,
+        sampler=sampler,
+        scheduler=scheduler,
+        cfg=cfg,
+        width_px=width_px,
+        height_px=height_px,
+        batch_size=batch_size,
+        batch_count=batch_count,
+        seed=seed,
+        subseed=subseed,
+        subseed_strength=subseed_strength,
+        seed_resize_from_w_px=resize_w_px,
+        seed_resize_from_h_px=resize_h_px,
+        noise_source=rng,
+        ensd=ensd,
+        clip_skip=clip_skip,
+        emphasis=emphasis,
+        eta=eta,
+        sigma_min=sigma_min,
+        sigma_max=sigma_max,
+        rho=rho,
+        device=device,
+        dtype=dtype,
+    )
+    run(request, output, as_json)
+
+
+def run(request: TextToImage, output: Path | None, as_json: bool) -> None:
+    """Checks what needs no model, then makes and saves the pictures and says where they are."""
+    started = time.perf_counter()
+    settings = load_settings()
+    validate(request)
+    from hayate.pipeline.session import make_pictures
+
+    with progress(as_json) as on_row:
+        report = make_pictures(request, settings, output, on_row)
+    seconds = time.perf_counter() - started
+    if as_json:
+        typer.echo(json.dumps(as_object(report, seconds), ensure_ascii=True))
+        return
+    for note in report.notes:
+        typer.echo(f"note: {note}", err=True)
+    for picture in report.pictures:
+        typer.echo(f"{picture.path}")
+    typer.echo(summary(report, seconds), err=True)
+
+
+def parse_size(text: str | None, flag: str) -> tuple[int | None, int | None]:
+    """Width and height of "512x768", or two Nones.
+
+    Raises: UsageError.
+    """
+    if text is None:
+        return None, None
+    width, _, height = text.lower().replace("×", "x").partition("x")
+    if not (width.isascii() and height.isascii() and width.isdigit() and height.isdigit() and len(text) < 20):
+        raise UsageError(f"{flag} {clip(text, 30)!r} is not a size", hint="write WIDTHxHEIGHT, such as 512x768")
+    return int(width), int(height)
+
+
+def as_object(report: Report, seconds: float) -> dict[str, Any]:
+    """The JSON object that `--json` prints."""
+    return {
+        "images": [
+            {"path": str(picture.path), "seed": picture.seed, "infotext": picture.infotext}
+            for picture in report.pictures
+        ],
+        "model": report.model,
+        "plan": report.plan,
+        "notes": list(report.notes),
+        "seconds": {**report.seconds, "total": round(seconds, 3)},
+    }
+
+
+def summary(report: Report, seconds: float) -> str:
+    """The last line: how many pictures, in what time."""
+    count = len(report.pictures)
+    speed = report.rows / report.seconds["sample"] if report.seconds["sample"] > 0 else 0.0
+    noun = "picture" if count == 1 else "pictures"
+    return f"{count} {noun} in {seconds:.1f} s ({speed:.2f} it/s, sampling {report.seconds['sample']:.1f} s)"
+
+
+@contextmanager
+def progress(is_silent: bool) -> Iterator[StepCallback]:
+    """A bar with it/s on standard error; silent for `--json` and where nobody watches."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if is_silent or not console.is_terminal:
+        yield lambda done, rows: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("loading", total=None, speed="")
+
+        def on_row(done: int, rows: int) -> None:
+            if done == 1:
+                bar.reset(task, total=rows, description="sampling", completed=1)
+            speed = bar.tasks[task].speed
+            bar.update(task, completed=done, total=rows, speed=f"{speed:.2f} it/s" if speed else "")
+
+        yield on_row

@@ -1,0 +1,111 @@
+"""The loop: a sampler's table applied to latents, one U-Net batch for each row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hayate.engines.base import Engine
+from hayate.errors import EngineError
+from hayate.models.config import Prediction
+from hayate.pipeline.guidance import Guidance, Variant, combine
+from hayate.samplers.table import Noise, StepTable
+
+StepCallback = Callable[[int, int], None]
+"""Called after each row with the number of rows done and of all rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LatentNoise:
+    """All noise of a batch: where the latents start, and what the rows that add noise are given."""
+
+    first: Tensor
+    """[B, 4, h, w] float32, of unit variance"""
+    draw: Callable[[Noise], Tensor]
+    """The next unit noise of a kind, in the shape of `first`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A table as tensors on the device."""
+
+    matrix: Tensor
+    """[rows, slots, slots + 3] float32: state' = matrix · [state, denoised, negative's denoised, noise]"""
+    timesteps: Tensor
+    """[rows] float32"""
+    scale_in: Tensor
+    """[rows]: 1/√(σ² + 1), what the U-Net's input is multiplied by"""
+    skip: Tensor
+    """[rows]: how much of x there is in the denoised latents"""
+    out: Tensor
+    """[rows]: how much of the U-Net's output there is in them"""
+
+
+@torch.inference_mode()
+def denoise(engine: Engine, table: StepTable, guidance: Guidance, noise: LatentNoise, on_row: StepCallback) -> Tensor:
+    """The latents at the end of `table`.
+
+    Shapes: → [B, 4, h, w] float32.
+    Raises: EngineError when the result is not finite.
+    """
+    first = noise.first
+    plan = plan_table(table, engine.config.prediction, first.device)
+    slots = plan.matrix.shape[1]
+    state = torch.zeros((slots, *first.shape), device=first.device)
+    state[0] = first * table.initial_scale
+    nothing = torch.zeros_like(first)
+    variants = [for_images(variant, len(first)) for variant in guidance.variants]
+    rows = len(plan.matrix)
+    for row in range(rows):
+        variant = variants[guidance.variant_of_evaluation[row]]
+        x = state[0]
+        outputs = engine.predict(
+            (x * plan.scale_in[row]).repeat(guidance.batch, 1, 1, 1),
+            plan.timesteps[row].expand(guidance.batch * len(x)),
+            variant.context,
+            variant.vector,
+        )
+        output, negative_output = combine(outputs.view(guidance.batch, *x.shape), guidance.weights)
+        kept = plan.skip[row] * x
+        denoised, negative = kept + plan.out[row] * output, kept + plan.out[row] * negative_output
+        wanted = table.noise[row]
+        drawn = nothing if wanted is None else noise.draw(wanted)
+        columns = torch.cat([state, torch.stack([denoised, negative, drawn])])
+        state = (plan.matrix[row] @ columns.flatten(1)).view_as(state)
+        on_row(row + 1, rows)
+    if not bool(torch.isfinite(state[0]).all()):
+        raise EngineError("the U-Net produced values that are not finite", hint="try --dtype fp32 or --dtype bf16")
+    return state[0]
+
+
+def plan_table(table: StepTable, prediction: Prediction, device: torch.device) -> Plan:
+    """The table's numbers and the network's preconditioning, computed in float64 and rounded once.
+
+    Source: Karras et al. 2022, table 1, for ε (c_skip 1, c_out −σ) and v (c_skip 1/(σ²+1), c_out −σ/√(σ²+1)).
+    """
+    sigma = torch.from_numpy(table.sigma)
+    scale_in = (sigma**2 + 1).rsqrt()
+    if prediction is Prediction.V:
+        skip, out = scale_in**2, -sigma * scale_in
+    else:
+        skip, out = torch.ones_like(sigma), -sigma
+
+    def sent(values: Tensor) -> Tensor:
+        return values.to(torch.float32).to(device)
+
+    return Plan(
+        matrix=sent(torch.from_numpy(table.matrix)),
+        timesteps=sent(torch.from_numpy(table.timestep)),
+        scale_in=sent(scale_in),
+        skip=sent(skip),
+        out=sent(out),
+    )
+
+
+def for_images(variant: Variant, images: int) -> Variant:
+    """`variant` with each prompt repeated for every image of the batch."""
+    vector = None if variant.vector is None else variant.vector.repeat_interleave(images, dim=0)
+    return Variant(context=variant.context.repeat_interleave(images, dim=0), vector=vector)

@@ -1,0 +1,79 @@
+"""What a picture says of how it was made: A1111's parameters, and a record that loses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from hayate import __version__
+from hayate.pipeline.guidance import Guidance
+from hayate.pipeline.infotext import Infotext, order_parameters
+from hayate.pipeline.noise import NoiseSource
+from hayate.pipeline.resolve import Job
+from hayate.prompt.chunks import Emphasis
+
+AUTOMATIC = "Automatic"
+
+
+def describe(job: Job, guidance: Guidance, number: int, model: Mapping[str, str]) -> Infotext:
+    """The infotext of the job's picture `number`; `model` has the model's own keys (`Model`, `Model hash`, `VAE` …).
+
+    Source: A1111 behaviour, docs/compat.md.
+    """
+    seed, subseed = job.seeds_of(number)
+    is_variation = job.subseed_strength > 0
+    resize = job.seed_resize_from_px
+    values: dict[str, str | float | None] = {
+        "Steps": job.steps,
+        "Sampler": job.sampler.name,
+        "Schedule type": schedule_label(job),
+        "CFG scale": job.cfg,
+        "Seed": seed,
+        "Size": f"{job.width_px}x{job.height_px}",
+        **model,
+        "Variation seed": subseed if is_variation else None,
+        "Variation seed strength": job.subseed_strength if is_variation else None,
+        "Seed resize from": f"{resize[0]}x{resize[1]}" if resize else None,
+        "Clip skip": job.style.clip_skip,
+        "ENSD": job.ensd or None,
+        "RNG": None if job.noise_source is NoiseSource.GPU else job.noise_source.value,
+        "Emphasis": job.style.emphasis.value if _emphasis_matters(job) else None,
+        "Pad conds": "True" if guidance.has_padding else None,
+        **_tuning(job),
+        "Version": f"Hayate {__version__}",
+    }
+    return Infotext(prompt=job.prompt_text, negative_prompt=job.negative_text, parameters=order_parameters(values))
+
+
+def schedule_label(job: Job) -> str:
+    """The schedule's name, or Automatic where that was asked of a sampler without a schedule of its own.
+
+    Source: A1111 behaviour, docs/compat.md.
+    """
+    is_automatic = job.asked_schedule.casefold() == AUTOMATIC.casefold()
+    return AUTOMATIC if is_automatic and job.sampler.default_schedule == "Uniform" else job.table.schedule
+
+
+def record(job: Job, seconds: Mapping[str, float], plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything asked and resolved, as JSON can hold it, for the picture's second text chunk."""
+    asked = {key: value for key, value in asdict(job.request).items() if value not in (None, ())}
+    return {"version": __version__, "asked": asked, "plan": dict(plan), "seconds": dict(seconds)}
+
+
+def _emphasis_matters(job: Job) -> bool:
+    return job.style.emphasis is not Emphasis.ORIGINAL and any(
+        mark in text for text in (job.prompt_text, job.negative_text) for mark in "(["
+    )
+
+
+def _tuning(job: Job) -> dict[str, float | None]:
+    """What was asked of the sampler beside its defaults, under A1111's keys."""
+    request, default = job.request, job.sampler.default_eta
+    eta = job.table.eta if job.table.eta != default else None
+    return {
+        ("Eta DDIM" if default == 0 else "Eta"): eta,
+        "Schedule min sigma": request.sigma_min,
+        "Schedule max sigma": request.sigma_max,
+        "Schedule rho": request.rho,
+    }

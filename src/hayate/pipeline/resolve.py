@@ -1,0 +1,259 @@
+"""What was asked becomes what will be done: one function, nothing left open, a reason for each choice."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+
+from hayate.errors import UnknownName, UsageError
+from hayate.models.config import Family, ModelConfig
+from hayate.pipeline.encode import TextStyle
+from hayate.pipeline.guidance import GuidanceScale
+from hayate.pipeline.noise import NoiseRequest, NoiseSource
+from hayate.prompt.chunks import Emphasis
+from hayate.prompt.extra_networks import split_extra_networks
+from hayate.prompt.schedule import Prompt, parse_prompt
+from hayate.prompt.styles import apply_styles, choose_styles, read_styles
+from hayate.prompt.tokenizer import load_tokenizer
+from hayate.request import TextToImage
+from hayate.samplers.catalogue import SamplerInfo, build, resolve_sampler
+from hayate.samplers.sigmas import (
+    NoiseSchedule,
+    ScheduleOptions,
+    resolve_schedule,
+    scaled_linear,
+    zero_terminal_snr,
+)
+from hayate.samplers.table import StepTable
+from hayate.settings import Settings
+
+Value = TypeVar("Value")
+Choice = TypeVar("Choice", Emphasis, NoiseSource)
+
+SEED_LIMIT = 4294967294
+"""Random seeds are below this, as in A1111."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seeds:
+    """The seeds of one batch."""
+
+    index: int
+    """Number of the batch's first image in the job."""
+    seeds: tuple[int, ...]
+    subseeds: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A request with nothing left open."""
+
+    request: TextToImage
+    prompt_text: str
+    """As asked, with styles applied: what the infotext says."""
+    negative_text: str
+    asked_schedule: str
+    prompt: Prompt
+    negative: Prompt
+    sampler: SamplerInfo
+    table: StepTable
+    guidance: GuidanceScale
+    style: TextStyle
+    steps: int
+    cfg: float
+    width_px: int
+    height_px: int
+    seed: int
+    subseed: int
+    subseed_strength: float
+    seed_resize_from_px: tuple[int, int] | None
+    """Width and height at which the noise is drawn, or None."""
+    noise_source: NoiseSource
+    ensd: int
+    batch_size: int
+    batch_count: int
+    notes: tuple[str, ...]
+    """What the user should know: choices made for them, and what was asked for but does not act."""
+
+    def seeds_of(self, number: int) -> tuple[int, int]:
+        """Seed and variation seed of picture `number`: each has the next seed, or with variations the next subseed.
+
+        Source: A1111 behaviour, docs/compat.md.
+        """
+        return self.seed if self.subseed_strength > 0 else self.seed + number, self.subseed + number
+
+    def batches(self) -> Iterator[Seeds]:
+        """The seeds of every batch."""
+        for first in range(0, self.batch_size * self.batch_count, self.batch_size):
+            pairs = [self.seeds_of(number) for number in range(first, first + self.batch_size)]
+            seeds, subseeds = zip(*pairs, strict=True)
+            yield Seeds(index=first, seeds=seeds, subseeds=subseeds)
+
+    def with_noise_source(self, source: NoiseSource, note: str) -> Job:
+        """This job drawing its noise from `source`, with a note why."""
+        return replace(self, noise_source=source, notes=(*self.notes, note) if note else self.notes)
+
+    def noise_request(self, seeds: Seeds, device: torch.device) -> NoiseRequest:
+        """What decides the random numbers of one batch."""
+        resize = self.seed_resize_from_px
+        return NoiseRequest(
+            seeds=seeds.seeds,
+            shape=(4, self.height_px // 8, self.width_px // 8),
+            source=self.noise_source,
+            device=device,
+            subseeds=seeds.subseeds,
+            subseed_strength=self.subseed_strength,
+            resize_from_lat=(resize[1] // 8, resize[0] // 8) if resize else None,
+            ensd=self.ensd,
+        )
+
+
+def resolve(request: TextToImage, settings: Settings, config: ModelConfig) -> Job:
+    """The job that `request` becomes for a model: the request first, then the settings, then the model's own defaults.
+
+    Raises: UsageError for what this model can't do, UnknownName for an unknown sampler or schedule.
+    """
+    _check_model(config)
+    notes: list[str] = []
+    sampler, combined_schedule = resolve_sampler(first_given(request.sampler, settings.sampler))
+    schedule = first_given(request.scheduler, combined_schedule, settings.scheduler)
+    steps = first_given(request.steps, settings.steps)
+    cfg = first_given(request.cfg, settings.cfg)
+    width_px = first_given(request.width_px, settings.width_px, config.native_size_px)
+    height_px = first_given(request.height_px, settings.height_px, config.native_size_px)
+    table = build(
+        sampler.name,
+        schedule,
+        steps,
+        noise_schedule(config),
+        eta=request.eta,
+        options=ScheduleOptions(sigma_min=request.sigma_min, sigma_max=request.sigma_max, rho=request.rho),
+    )
+    notes += table.notes
+    texts = _apply_styles(request, settings, notes)
+    prompt, negative = _read_prompts(texts, table, sampler, notes)
+    style = TextStyle(
+        tokenizer=load_tokenizer(),
+        emphasis=choose(Emphasis, "emphasis mode", first_given(request.emphasis, settings.emphasis)),
+        comma_backtrack=settings.comma_backtrack,
+        clip_skip=_clip_skip(first_given(request.clip_skip, settings.clip_skip, 1), config, notes),
+        width_px=width_px,
+        height_px=height_px,
+    )
+    return Job(
+        request=request,
+        prompt_text=texts[0],
+        negative_text=texts[1],
+        asked_schedule=schedule,
+        prompt=prompt,
+        negative=negative,
+        sampler=sampler,
+        table=table,
+        guidance=GuidanceScale(scale=cfg * table.guidance_factor, needs_negative=table.uses_uncond),
+        style=style,
+        steps=steps,
+        cfg=cfg,
+        width_px=width_px,
+        height_px=height_px,
+        seed=_seed(request.seed),
+        subseed=_seed(request.subseed),
+        subseed_strength=request.subseed_strength or 0.0,
+        seed_resize_from_px=_seed_resize(request),
+        noise_source=choose(NoiseSource, "noise source", first_given(request.noise_source, settings.rng)),
+        ensd=first_given(request.ensd, settings.ensd) if sampler.uses_ensd else 0,
+        batch_size=first_given(request.batch_size, settings.batch_size),
+        batch_count=first_given(request.batch_count, 1),
+        notes=tuple(notes),
+    )
+
+
+def check_names(request: TextToImage, settings: Settings) -> None:
+    """Looks up every name that needs no model, so that a slip costs no time.
+
+    Raises: UnknownName, UsageError.
+    """
+    resolve_sampler(first_given(request.sampler, settings.sampler))
+    resolve_schedule(first_given(request.scheduler, settings.scheduler))
+    choose(Emphasis, "emphasis mode", first_given(request.emphasis, settings.emphasis))
+    choose(NoiseSource, "noise source", first_given(request.noise_source, settings.rng))
+
+
+def choose(kind: type[Choice], title: str, name: str) -> Choice:
+    """The member of `kind` called `name`, in any case.
+
+    Raises: UnknownName.
+    """
+    by_name = {member.value.casefold(): member for member in kind}
+    if name.casefold() not in by_name:
+        raise UnknownName(title, name, [member.value for member in kind])
+    return by_name[name.casefold()]
+
+
+def noise_schedule(config: ModelConfig) -> NoiseSchedule:
+    """The noise levels that the model was trained on."""
+    schedule = scaled_linear()
+    return zero_terminal_snr(schedule) if config.is_zero_terminal_snr else schedule
+
+
+def first_given(*values: Value | None) -> Value:
+    """The first of `values` that is not None; the last one never is."""
+    return next(value for value in values if value is not None)
+
+
+def _check_model(config: ModelConfig) -> None:
+    if config.family is Family.SDXL_REFINER:
+        raise UsageError("this is SDXL's refiner, which finishes another model's picture", hint="choose a base model")
+    if config.unet.in_channels != 4:
+        kind = "an inpainting model" if config.is_inpainting else "a model that edits a given picture"
+        raise UsageError(f"this is {kind}, which needs a picture to start from", hint="choose a text-to-image model")
+
+
+def _apply_styles(request: TextToImage, settings: Settings, notes: list[str]) -> tuple[str, str]:
+    """Prompt and negative prompt with the request's styles around them."""
+    if not request.styles:
+        return request.prompt, request.negative_prompt
+    sheet = read_styles(settings.styles_file)
+    notes += sheet.warnings
+    styles = choose_styles(request.styles, sheet.styles)
+    negative = apply_styles(request.negative_prompt, styles, is_negative=True)
+    return apply_styles(request.prompt, styles), negative
+
+
+def _read_prompts(
+    texts: tuple[str, str], table: StepTable, sampler: SamplerInfo, notes: list[str]
+) -> tuple[Prompt, Prompt]:
+    """Both prompts as schedules; second-order samplers count two evaluations for every step, as A1111 does."""
+    text, networks = split_extra_networks(texts[0])
+    negative_text, _ = split_extra_networks(texts[1])
+    for network in networks:
+        notes.append(f"<{network.kind}:{network.name}> is left out: extra networks are not applied yet")
+    evaluations = table.steps * 2 if sampler.is_second_order else table.steps
+    prompt = parse_prompt(text, evaluations)
+    negative = parse_prompt(negative_text, evaluations, is_negative=True)
+    notes += [*prompt.warnings, *(f"negative prompt: {warning}" for warning in negative.warnings)]
+    return prompt, negative
+
+
+def _clip_skip(asked: int, config: ModelConfig, notes: list[str]) -> int | None:
+    if asked <= 1:
+        return None
+    depth = config.text[0].depth
+    if config.family is not Family.SD1:
+        notes.append(f"clip skip {asked} does not act: {config.family.value.upper()} fixes which layer is read")
+        return None
+    if asked > depth:
+        raise UsageError(f"clip skip {asked} is more than the text encoder's {depth} layers", hint=f"1 to {depth}")
+    return asked
+
+
+def _seed(asked: int | None) -> int:
+    return random.randrange(SEED_LIMIT) if asked is None or asked == -1 else asked
+
+
+def _seed_resize(request: TextToImage) -> tuple[int, int] | None:
+    size = (request.seed_resize_from_w_px or 0, request.seed_resize_from_h_px or 0)
+    return size if min(size) > 0 else None

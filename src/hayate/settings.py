@@ -1,0 +1,296 @@
+"""The settings: one literal table, read from flags, then the environment, then a TOML file, then the defaults."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hayate.errors import UnknownName, UsageError, clip, nearest
+
+PREFIX = "HAYATE_"
+CONFIG_VARIABLE = "HAYATE_CONFIG"
+MAX_FILE_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One key: its type, its unit and bounds, its default and what it does."""
+
+    key: str
+    kind: Literal["text", "path", "integer", "number"]
+    default: str | int | float | None
+    """None means that the value follows from the model or the machine, as `doc` says."""
+    doc: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+
+
+SETTINGS = (
+    Setting("models_dir", "path", "models/Stable-diffusion", "Where the checkpoints are; sub-folders count."),
+    Setting("vae_dir", "path", "models/VAE", "Where the separate VAE files are."),
+    Setting("styles_file", "path", "styles.csv", "A1111's styles: name, prompt, negative prompt."),
+    Setting("outputs_dir", "path", "outputs", "Where pictures go when no place is given."),
+    Setting("cache_dir", "path", None, "Hashes and prepared artefacts; by default the user's cache folder."),
+    Setting("device", "text", "auto", "What computes: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`."),
+    Setting("dtype", "text", "auto", "What the networks compute in.", choices=("auto", "fp32", "fp16", "bf16")),
+    Setting("threads", "integer", 0, "Threads of the CPU; 0 leaves it to PyTorch.", "threads", 0, 1024),
+    Setting("sampler", "text", "DPM++ 2M", "The sampler's name, as in A1111."),
+    Setting("scheduler", "text", "Automatic", "The schedule's name; `Automatic` is the sampler's own."),
+    Setting("steps", "integer", 20, "Sampling steps.", "steps", 1, 1000),
+    Setting("cfg", "number", 7.0, "Classifier-free guidance; 1 turns it off.", "", 0, 100),
+    Setting("width_px", "integer", None, "Width; by default the model's own size.", "px, a multiple of 8", 64, 4096),
+    Setting("height_px", "integer", None, "Height; by default the model's own size.", "px, a multiple of 8", 64, 4096),
+    Setting("batch_size", "integer", 1, "Pictures that are made at once.", "pictures", 1, 64),
+    Setting(
+        "clip_skip",
+        "integer",
+        None,
+        "The text encoder's layer, from the end; by default the model's own.",
+        "layers",
+        1,
+        12,
+    ),
+    Setting(
+        "emphasis",
+        "text",
+        "Original",
+        "How `(weights)` in prompts act.",
+        choices=("Original", "No norm", "Ignore", "None"),
+    ),
+    Setting(
+        "rng",
+        "text",
+        "GPU",
+        "Where noise is drawn; without a GPU, `GPU` is `NV`: CUDA's numbers, computed.",
+        choices=("GPU", "CPU", "NV"),
+    ),
+    Setting("ensd", "integer", 0, "Added to the seed after the first noise; 31337 for NovelAI.", "", -(2**31), 2**32),
+    Setting("comma_backtrack", "integer", 20, "How far back a full chunk may break at a comma.", "tokens", 0, 74),
+)
+"""Every setting there is. Flags, `HAYATE_<KEY>`, the file's keys and docs/settings.md all come from here."""
+
+KEYS = {setting.key: setting for setting in SETTINGS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The value of every setting; `SETTINGS` says what each one means."""
+
+    models_dir: Path
+    vae_dir: Path
+    styles_file: Path
+    outputs_dir: Path
+    cache_dir: Path
+    device: str
+    dtype: str
+    threads: int
+    sampler: str
+    scheduler: str
+    steps: int
+    cfg: float
+    width_px: int | None
+    height_px: int | None
+    batch_size: int
+    clip_skip: int | None
+    emphasis: str
+    rng: str
+    ensd: int
+    comma_backtrack: int
+
+
+def load_settings(
+    flags: Mapping[str, Any] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> Settings:
+    """Every setting, from the first of flags, environment, file and default that gives it; None gives nothing.
+
+    Raises: UsageError for a value of the wrong type or out of range, UnknownName for a key that doesn't exist; both
+    say where it stands.
+    """
+    environment = os.environ if environment is None else environment
+    values = {setting.key: _default(setting, environment) for setting in SETTINGS}
+    values |= _from_file(file, environment)
+    values |= _from_environment(environment)
+    for key, value in (flags or {}).items():
+        if value is not None:
+            values[key] = _check(_known(key), value, f"--{key.replace('_', '-')}")
+    return Settings(**values)
+
+
+def settings_file(environment: Mapping[str, str]) -> Path:
+    """Where this user's settings are: HAYATE_CONFIG, else the platform's place for them."""
+    if named := environment.get(CONFIG_VARIABLE):
+        return _expanded(named)
+    return _user_folder(environment, "XDG_CONFIG_HOME", ".config", "APPDATA", "Application Support") / "settings.toml"
+
+
+def settings_page() -> str:
+    """docs/settings.md."""
+    rows = "\n".join(
+        f"| `{each.key}` | {_type_of(each)} | {each.unit or '–'} | {_range_of(each)} | {_shown(each)} | {each.doc} |"
+        for each in SETTINGS
+    )
+    return f"""# Settings
+
+Written by `scripts/docs` from `src/hayate/settings.py`.
+
+The first that gives a value wins: the command's flag, the environment variable `{PREFIX}<KEY>` (such as
+`{PREFIX}STEPS=30`), the settings file, the default. The file is TOML, one `key = value` per line:
+
+- Linux: `~/.config/hayate/settings.toml` (or under `XDG_CONFIG_HOME`)
+- macOS: `~/Library/Application Support/hayate/settings.toml`
+- Windows: `%APPDATA%\\hayate\\settings.toml`
+- or the file that `{CONFIG_VARIABLE}` names
+
+A relative path starts at the current folder, and `~` is the home folder. An unknown key, a wrong type and a value out
+of range are errors that name the place.
+
+| Key | Type | Unit | Range | Default | What it does |
+|---|---|---|---|---|---|
+{rows}
+"""
+
+
+def _from_file(file: Path | None, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The checked values of the settings file; none if the user has no such file."""
+    path = file or settings_file(environment)
+    is_named = file is not None or bool(environment.get(CONFIG_VARIABLE))
+    try:
+        with path.open("rb") as opened:
+            raw = opened.read(MAX_FILE_BYTES + 1)
+        if len(raw) > MAX_FILE_BYTES:
+            raise UsageError(f"{path}: larger than 1 MB", hint="a settings file has a few lines")
+        text = raw.decode("utf-8-sig")
+        table = tomllib.loads(text)
+    except (FileNotFoundError, NotADirectoryError):
+        if is_named:
+            raise UsageError(f"no settings file {path}", hint=f"create it, or unset {CONFIG_VARIABLE}") from None
+        return {}
+    except OSError as error:
+        raise UsageError(
+            f"can't read the settings file {path}: {error.strerror}", hint="check its permissions"
+        ) from error
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or a number of thousands of digits
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise UsageError(f"{path} is not TOML: {clip(reason, 120)}", hint="write one key = value per line") from error
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        origin = f"{path} line {_line_of(key, text)}"
+        values[key] = _check(_known(key, origin), value, f"{origin}, key {key}")
+    return values
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name in sorted(environment):
+        if not name.startswith(PREFIX) or name == CONFIG_VARIABLE or not environment[name]:
+            continue
+        key = name.removeprefix(PREFIX).lower()
+        values[key] = _check(_known(key, name), _parsed(KEYS[key], environment[name], name), name)
+    return values
+
+
+def _known(key: str, origin: str = "") -> Setting:
+    if key in KEYS:
+        return KEYS[key]
+    if not origin:
+        raise UnknownName("setting", key, KEYS)
+    raise UsageError(f"{origin}: unknown setting {clip(key)!r}", hint=f"nearest: {', '.join(nearest(key, KEYS))}")
+
+
+def _parsed(setting: Setting, text: str, origin: str) -> str | int | float:
+    """An environment variable's text as the setting's type."""
+    try:
+        if setting.kind == "integer":
+            return int(text)
+        if setting.kind == "number":
+            return float(text)
+    except ValueError:
+        raise _wrong_type(setting, text, origin) from None
+    return text
+
+
+def _check(setting: Setting, value: Any, origin: str) -> Any:
+    """`value` as the setting's type, if it is one of its values."""
+    if setting.kind in ("text", "path"):
+        return _checked_text(setting, value, origin)
+    kinds = int if setting.kind == "integer" else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise _wrong_type(setting, value, origin)
+    if setting.low is not None and setting.high is not None and not setting.low <= value <= setting.high:
+        raise UsageError(f"{origin}: {clip(str(value))} is out of range", hint=f"{setting.key} is {_range_of(setting)}")
+    if setting.unit.endswith("multiple of 8") and value % 8:
+        raise UsageError(f"{origin}: {value} is not a multiple of 8", hint=f"nearest: {round(value / 8) * 8}")
+    return value if setting.kind == "integer" else float(value)
+
+
+def _checked_text(setting: Setting, value: Any, origin: str) -> str | Path:
+    if isinstance(value, Path) and setting.kind == "path":
+        return value
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise _wrong_type(setting, value, origin)
+    if setting.choices and value not in setting.choices:
+        hint = f"one of: {', '.join(setting.choices)}"
+        raise UsageError(f"{origin}: {clip(value)!r} is no {setting.key}", hint=hint)
+    return _expanded(value) if setting.kind == "path" else value
+
+
+def _expanded(text: str) -> Path:
+    """A path with ~ put in; an unknown ~user, at which Path raises, stays and is simply not found later."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111
+
+
+def _wrong_type(setting: Setting, value: object, origin: str) -> UsageError:
+    return UsageError(f"{origin}: {clip(repr(value))} is not {_type_of(setting)}", hint=setting.doc.rstrip("."))
+
+
+def _type_of(setting: Setting) -> str:
+    names = {"text": "a text", "path": "a path", "integer": "a whole number", "number": "a number"}
+    return names[setting.kind]
+
+
+def _range_of(setting: Setting) -> str:
+    if setting.choices:
+        return ", ".join(f"`{choice}`" for choice in setting.choices)
+    return "–" if setting.low is None else f"{setting.low:.10g} to {setting.high:.10g}"
+
+
+def _shown(setting: Setting) -> str:
+    return "automatic" if setting.default is None else f"`{setting.default}`"
+
+
+def _default(setting: Setting, environment: Mapping[str, str]) -> Any:
+    if setting.key == "cache_dir":
+        return _user_folder(environment, "XDG_CACHE_HOME", ".cache", "LOCALAPPDATA", "Caches")
+    return Path(str(setting.default)) if setting.kind == "path" else setting.default
+
+
+def _user_folder(environment: Mapping[str, str], xdg: str, dotted: str, windows: str, mac: str) -> Path:
+    """This user's folder for one purpose, by the platform's own custom."""
+    home = _expanded(environment.get("HOME") or environment.get("USERPROFILE") or "~")
+    if sys.platform == "win32":
+        return Path(environment.get(windows) or home / "AppData") / "hayate"
+    if sys.platform == "darwin":
+        return home / "Library" / mac / "hayate"
+    chosen = environment.get(xdg, "")
+    # The XDG standard: a relative path there is invalid and ignored.
+    return (Path(chosen) if chosen.startswith("/") else home / dotted) / "hayate"
+
+
+def _line_of(key: str, text: str) -> int:
+    """The line where `key` is set, counted from 1."""
+    lines = enumerate(text.splitlines(), start=1)
+    return next((number for number, line in lines if line.lstrip(" \t[\"'").startswith(key)), 1)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(settings_page())

@@ -1,0 +1,156 @@
+"""The command `hayate`: finds the sub-command, and is the door where every failure becomes one line."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hayate import __version__
+from hayate.errors import HayateError, UnknownName, UsageError, nearest
+
+if TYPE_CHECKING:
+    import typer
+
+EXIT_INTERRUPTED = 130
+
+
+class Command(NamedTuple):
+    """A sub-command: the module whose `app` it is, and its line in the help."""
+
+    module: str
+    usage: str
+    doc: str
+
+
+COMMANDS = MappingProxyType(
+    {
+        "generate": Command("hayate.cli.generate", "generate PROMPT", "make pictures from a text"),
+        "info": Command("hayate.cli.info", "info FILE", "what a picture was made with"),
+        "models": Command("hayate.cli.models", "models list | inspect NAME", "the models here, and what each one is"),
+    }
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code; nothing is raised."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    shows_traceback = _take_flag(words, "--traceback")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a lone surrogate in a prompt must not end the program
+    try:
+        code = run(words)
+        sys.stdout.flush()
+    except HayateError as error:
+        return _fail(str(error), error, error.exit_code, shows_traceback)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone, as `head` does: nothing is left to say, and the interpreter's last flush must not fail.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:  # noqa: BLE001 - the door of the command line
+        where = "" if shows_traceback else f" (the details are in {_save_traceback(error)})"
+        return _fail(f"unexpected {type(error).__name__}: {error}{where}", error, 1, shows_traceback)
+    return code
+
+
+def run(words: list[str]) -> int:
+    """Run the sub-command that the first word names; its module is imported only now."""
+    first = words[0] if words else "--help"
+    if first in ("--help", "-h", "help"):
+        sys.stdout.write(help_page())
+        return 0
+    if first == "--version":
+        sys.stdout.write(f"hayate {__version__}\n")
+        return 0
+    if first not in COMMANDS:
+        if first.startswith("-"):
+            raise UnknownName("option", first, ("--help", "--version", "--traceback"))
+        raise UnknownName("command", first, COMMANDS)
+    return run_app(importlib.import_module(COMMANDS[first].module).app, words[1:], f"hayate {first}")
+
+
+def run_app(app: typer.Typer, words: list[str], name: str) -> int:
+    """Run one sub-command's Typer app; its complaints about the words become a UsageError."""
+    import typer
+
+    try:
+        result = typer.main.get_command(app).main(args=words, prog_name=name, standalone_mode=False)
+    except typer.TyperException as error:
+        # An unknown option's own list of possibilities gives way to ours, which is sorted by likeness.
+        message = error.message if hasattr(error, "option_name") else error.format_message()
+        raise UsageError(_lower_first(message), hint=_hint(error, name)) from error
+    except typer.Abort:
+        return EXIT_INTERRUPTED
+    return result if isinstance(result, int) else 0
+
+
+def help_page() -> str:
+    width = max(len(command.usage) for command in COMMANDS.values())
+    lines = "\n".join(f"  {command.usage:<{width}}  {command.doc}" for command in COMMANDS.values())
+    return f"""Hayate {__version__}: Stable Diffusion as fast as this machine allows, with proof
+
+usage: hayate COMMAND …        for example: hayate generate "a red sun over purple mountains, sea"
+
+{lines}
+
+  hayate COMMAND --help shows a command's options; --traceback, anywhere, shows where a failure came from.
+"""
+
+
+def _hint(error: typer.TyperException, name: str) -> str:
+    """What would have been right: the nearest options or the sub-commands, else where to read on."""
+    command: Any = getattr(getattr(error, "ctx", None), "command", None)
+    option = getattr(error, "option_name", None)
+    if command and option and "o such option" in error.message:
+        known = [flag for parameter in command.params for flag in parameter.opts if flag.startswith("--")]
+        return f"nearest: {', '.join(nearest(option, [*known, '--help']))}"
+    if sub_commands := getattr(command, "commands", None):
+        return f"one of: {', '.join(sub_commands)}"
+    return f"see {name} --help"
+
+
+def _fail(message: str, error: BaseException, code: int, shows_traceback: bool) -> int:
+    if shows_traceback:
+        traceback.print_exception(error)
+    _say(f"error: {message}")
+    return code
+
+
+def _say(message: str) -> None:
+    """One line on stderr, whatever the message holds."""
+    with contextlib.suppress(OSError):
+        print(" ".join(message.split()), file=sys.stderr)
+
+
+def _save_traceback(error: BaseException) -> str:
+    try:
+        handle, name = tempfile.mkstemp(prefix="hayate-error-", suffix=".txt")
+        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:  # noqa: PTH123 - a descriptor
+            file.write("".join(traceback.format_exception(error)))
+    except OSError:
+        return "no file: none could be written; add --traceback"
+    return str(Path(name))
+
+
+def _take_flag(words: list[str], flag: str) -> bool:
+    """Whether `flag` is among the words before a "--"; it is removed."""
+    end = words.index("--") if "--" in words else len(words)
+    if flag not in words[:end]:
+        return False
+    words.remove(flag)
+    return True
+
+
+def _lower_first(message: str) -> str:
+    return message[:1].lower() + message[1:].removesuffix(".")

@@ -55,27 +55,28 @@ class Bound:
     high: float
     flag: str
     multiple: int = 1
+    """Of what it is a multiple; 0 for a number that needn't be whole."""
 
 
 BOUNDS = MappingProxyType(
     {
         "steps": Bound(1, 1000, "--steps"),
-        "cfg": Bound(0, 100, "--cfg"),
+        "cfg": Bound(0, 100, "--cfg", 0),
         "width_px": Bound(64, 4096, "--size", 8),
         "height_px": Bound(64, 4096, "--size", 8),
         "batch_size": Bound(1, 64, "--batch-size"),
         "batch_count": Bound(1, 1000, "--batch-count"),
         "seed": Bound(-1, MAX_SEED, "--seed"),
         "subseed": Bound(-1, MAX_SEED, "--subseed"),
-        "subseed_strength": Bound(0, 1, "--subseed-strength"),
+        "subseed_strength": Bound(0, 1, "--subseed-strength", 0),
         "seed_resize_from_w_px": Bound(0, 4096, "--seed-resize-from", 8),
         "seed_resize_from_h_px": Bound(0, 4096, "--seed-resize-from", 8),
         "ensd": Bound(-(2**31), 2**32, "--ensd"),
         "clip_skip": Bound(1, 12, "--clip-skip"),
-        "eta": Bound(0, 1, "--eta"),
-        "sigma_min": Bound(0, 1_000_000, "--sigma-min"),
-        "sigma_max": Bound(0, 1_000_000, "--sigma-max"),
-        "rho": Bound(0.01, 1000, "--rho"),
+        "eta": Bound(0, 1, "--eta", 0),
+        "sigma_min": Bound(0, 1_000_000, "--sigma-min", 0),
+        "sigma_max": Bound(0, 1_000_000, "--sigma-max", 0),
+        "rho": Bound(0.01, 1000, "--rho", 0),
     }
 )
 """Every number of a request, with its bounds (both included) and the flag that gives it."""
@@ -103,7 +104,11 @@ def _check_number(name: str, value: float, bound: Bound) -> None:
     if not bound.low <= value <= bound.high:  # so that NaN is refused too
         shown = clip(str(value), 30)
         raise UsageError(f"{title} {shown} is out of range", hint=f"{bound.flag} takes {bound.low} to {bound.high}")
-    if bound.multiple > 1 and value % bound.multiple:
+    if not bound.multiple:
+        return
+    if not isinstance(value, int):
+        raise UsageError(f"{title} {value} is not a whole number", hint=f"{bound.flag} takes whole numbers")
+    if value % bound.multiple:
         near = max(bound.low, round(value / bound.multiple) * bound.multiple)
         raise UsageError(f"{title} {value} is not a multiple of {bound.multiple}", hint=f"nearest: {near:g}")
 

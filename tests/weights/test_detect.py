@@ -226,6 +226,7 @@ VARIANTS = {
     "upscaler": ({UNET_PREFIX + "label_emb.weight": info(1000, 1280)}, "something else"),
     "unCLIP": ({UNET_PREFIX + "label_emb.0.0.weight": info(1280, 2048)}, "something else"),
     "uneven": ({UNET_PREFIX + "input_blocks.1.1.transformer_blocks.1.norm1.weight": info(320)}, "differ within"),
+    "uneven width": ({UNET_PREFIX + "input_blocks.2.0.in_layers.2.weight": info(640, 320, 3, 3)}, "differ within"),
     "uneven up": ({UNET_PREFIX + "output_blocks.5.1.transformer_blocks.1.norm1.weight": info(640)}, "differ within"),
     "mixed": ({UNET_PREFIX + "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": info(320, 1024)}, "width 1024"),
 }

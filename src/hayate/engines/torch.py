@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hayate.models.clip import CLIPText, OpenCLIPText, TextEncoding, text_encoder
 from hayate.models.config import ModelConfig
 from hayate.models.unet import UNet
 from hayate.models.vae import AutoencoderKL
 from hayate.runtime.precision import Precision
-from hayate.weights.detect import detect, detect_vae
+from hayate.weights.detect import UNET_PREFIX, detect_checkpoint, detect_vae, vae_prefix
 from hayate.weights.load import load_part, skeleton
-from hayate.weights.read import Checkpoint, open_checkpoint
-
-UNET_PREFIX = "model.diffusion_model."
-VAE_PREFIX = "first_stage_model."
-
-Module = TypeVar("Module", bound=nn.Module)
+from hayate.weights.read import open_checkpoint
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,35 +46,33 @@ class TorchEngine:
 
 
 def load_engine(path: Path, device: torch.device, precision: Precision, *, vae_path: Path | None = None) -> TorchEngine:
-    """Builds the networks on the `meta` device and assigns the file's tensors to them.
+    """Builds the networks without memory and assigns the file's tensors to them.
 
     Raises: ModelFileError when the file is broken, is no checkpoint, or lacks a tensor.
     Cost: no copy of a tensor whose type and device are already right.
     """
     with open_checkpoint(path) as checkpoint:
-        config = detect(checkpoint.tensors, checkpoint.metadata, peek=checkpoint.get)
+        config = detect_checkpoint(checkpoint)
         with skeleton():
             unet = UNet(config.unet)
             encoders = tuple(text_encoder(part) for part in config.text)
-        _fill(unet, checkpoint, UNET_PREFIX, precision.unet, device)
+        load_part(unet, checkpoint, UNET_PREFIX, dtype=precision.unet, device=device)
         for encoder in encoders:
-            _fill(encoder, checkpoint, encoder.config.prefix, precision.text, device)
-        if vae_path is None:
-            vae = _load_vae(checkpoint, config, precision.vae, device)
-    if vae_path is not None:
-        with open_checkpoint(vae_path) as checkpoint:
-            vae = _load_vae(checkpoint, config, precision.vae, device)
-    return TorchEngine(config=config, device=device, precision=precision, unet=unet, vae=vae, text=encoders)
+            load_part(encoder, checkpoint, encoder.config.prefix, dtype=precision.text, device=device)
+    vae = load_vae(vae_path or path, config, precision.vae, device)
+    return TorchEngine(
+        config=config, device=device, precision=precision, unet=unet.eval(), vae=vae.eval(), text=encoders
+    )
 
 
-def _load_vae(checkpoint: Checkpoint, config: ModelConfig, dtype: torch.dtype, device: torch.device) -> AutoencoderKL:
-    is_whole = any(name.startswith(VAE_PREFIX) for name in checkpoint.tensors)
-    is_own = any(name.startswith(UNET_PREFIX) for name in checkpoint.tensors)
-    with skeleton():
-        vae = AutoencoderKL(config.vae if is_own else detect_vae(checkpoint.tensors, scale=config.vae.scale))
-    return _fill(vae, checkpoint, VAE_PREFIX if is_whole else "", dtype, device)
+def load_vae(path: Path, config: ModelConfig, dtype: torch.dtype, device: torch.device) -> AutoencoderKL:
+    """The VAE of a checkpoint or of a file of its own, for the U-Net that `config` describes.
 
-
-def _fill(module: Module, checkpoint: Checkpoint, prefix: str, dtype: torch.dtype, device: torch.device) -> Module:
-    load_part(module, checkpoint, prefix, dtype=dtype, device=device)
-    return module.eval()
+    Raises: ModelFileError.
+    """
+    with open_checkpoint(path) as checkpoint:
+        found = detect_vae(checkpoint.tensors, checkpoint.metadata, source=str(path), scale=config.vae.scale)
+        with skeleton():
+            vae = AutoencoderKL(found)
+        load_part(vae, checkpoint, vae_prefix(checkpoint.tensors), dtype=dtype, device=device)
+    return vae

@@ -36,11 +36,8 @@ class CLIPText(nn.Module):
     def __init__(self, config: TextConfig, attention: Attention = scaled_dot_product) -> None:
         super().__init__()
         self.config = config
-        self.embeddings = nn.Module()
-        self.embeddings.token_embedding = nn.Embedding(config.vocabulary, config.width)
-        self.embeddings.position_embedding = nn.Embedding(config.positions, config.width)
-        self.encoder = nn.Module()
-        self.encoder.layers = nn.ModuleList(CLIPLayer(config, attention) for _ in range(config.depth))
+        self.embeddings = CLIPEmbeddings(config)
+        self.encoder = CLIPLayers(config, attention)
         self.final_layer_norm = nn.LayerNorm(config.width)
 
     def forward(self, ids: Tensor, skip: int | None = None) -> TextEncoding:
@@ -48,11 +45,31 @@ class CLIPText(nn.Module):
 
         Shapes: ids [B, 77] int64.
         """
-        hidden = self.embeddings.token_embedding(ids) + self.embeddings.position_embedding.weight[: ids.shape[1]]
+        hidden = self.embeddings(ids)
         skip = self.config.skip if skip is None else skip
         for layer in self.encoder.layers[: self.config.depth + 1 - skip]:
             hidden = layer(hidden)
         return TextEncoding(self.final_layer_norm(hidden) if self.config.has_final_norm else hidden, None)
+
+
+class CLIPEmbeddings(nn.Module):
+    """Token and position embeddings, added."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.token_embedding = nn.Embedding(config.vocabulary, config.width)
+        self.position_embedding = nn.Embedding(config.positions, config.width)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.token_embedding(ids) + self.position_embedding.weight[: ids.shape[1]]
+
+
+class CLIPLayers(nn.Module):
+    """All transformer layers, in a list under the name `layers`."""
+
+    def __init__(self, config: TextConfig, attention: Attention) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(CLIPLayer(config, attention) for _ in range(config.depth))
 
 
 class CLIPLayer(nn.Module):
@@ -63,14 +80,24 @@ class CLIPLayer(nn.Module):
         self.layer_norm1 = nn.LayerNorm(config.width)
         self.self_attn = CLIPAttention(config, attention)
         self.layer_norm2 = nn.LayerNorm(config.width)
-        self.mlp = nn.Module()
-        self.mlp.fc1 = nn.Linear(config.width, config.mlp_width)
-        self.mlp.fc2 = nn.Linear(config.mlp_width, config.width)
-        self.activation = quick_gelu if config.is_quick_gelu else F.gelu
+        self.mlp = CLIPMLP(config)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.self_attn(self.layer_norm1(x))
-        return x + self.mlp.fc2(self.activation(self.mlp.fc1(self.layer_norm2(x))))
+        return x + self.mlp(self.layer_norm2(x))
+
+
+class CLIPMLP(nn.Module):
+    """Two linear layers around the activation that the encoder was trained with."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.activation = quick_gelu if config.is_quick_gelu else F.gelu
+        self.fc1 = nn.Linear(config.width, config.mlp_width)
+        self.fc2 = nn.Linear(config.mlp_width, config.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.activation(self.fc1(x)))
 
 
 class CLIPAttention(nn.Module):
@@ -101,8 +128,7 @@ class OpenCLIPText(nn.Module):
         self.config = config
         self.token_embedding = nn.Embedding(config.vocabulary, config.width)
         self.positional_embedding = nn.Parameter(torch.empty(config.positions, config.width))
-        self.transformer = nn.Module()
-        self.transformer.resblocks = nn.ModuleList(OpenCLIPLayer(config, attention) for _ in range(config.depth))
+        self.transformer = OpenCLIPLayers(config, attention)
         self.ln_final = nn.LayerNorm(config.width)
         self.text_projection = nn.Parameter(torch.empty(config.width, config.projection_width))
         nn.init.normal_(self.positional_embedding, std=0.01)
@@ -125,6 +151,14 @@ class OpenCLIPText(nn.Module):
         return TextEncoding(self.ln_final(context) if self.config.has_final_norm else context, pooled)
 
 
+class OpenCLIPLayers(nn.Module):
+    """All transformer layers, in a list under the name `resblocks`."""
+
+    def __init__(self, config: TextConfig, attention: Attention) -> None:
+        super().__init__()
+        self.resblocks = nn.ModuleList(OpenCLIPLayer(config, attention) for _ in range(config.depth))
+
+
 class OpenCLIPLayer(nn.Module):
     """A pre-norm transformer layer with open_clip's names."""
 
@@ -133,14 +167,24 @@ class OpenCLIPLayer(nn.Module):
         self.ln_1 = nn.LayerNorm(config.width)
         self.attn = OpenCLIPAttention(config, attention)
         self.ln_2 = nn.LayerNorm(config.width)
-        self.mlp = nn.Module()
-        self.mlp.c_fc = nn.Linear(config.width, config.mlp_width)
-        self.mlp.c_proj = nn.Linear(config.mlp_width, config.width)
-        self.activation = quick_gelu if config.is_quick_gelu else F.gelu
+        self.mlp = OpenCLIPMLP(config)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.ln_1(x))
-        return x + self.mlp.c_proj(self.activation(self.mlp.c_fc(self.ln_2(x))))
+        return x + self.mlp(self.ln_2(x))
+
+
+class OpenCLIPMLP(nn.Module):
+    """Two linear layers around the activation that the encoder was trained with."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.activation = quick_gelu if config.is_quick_gelu else F.gelu
+        self.c_fc = nn.Linear(config.width, config.mlp_width)
+        self.c_proj = nn.Linear(config.mlp_width, config.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c_proj(self.activation(self.c_fc(x)))
 
 
 class OpenCLIPAttention(nn.Module):

@@ -54,11 +54,8 @@ class Encoder(nn.Module):
         self.down = nn.ModuleList()
         before = config.channels
         for level, width in enumerate(widths):
-            stage = nn.Module()
-            stage.block = res_blocks(before, width, config.res_blocks, config.norm_groups)
-            if level < len(widths) - 1:
-                stage.downsample = Downsample(width)
-            self.down.append(stage)
+            blocks = res_blocks(before, width, config.res_blocks, config.norm_groups)
+            self.down.append(DownStage(blocks, is_last=level == len(widths) - 1))
             before = width
         self.mid = Middle(before, config.norm_groups, attention)
         self.norm_out = group_norm(before, config.norm_groups, eps=NORM_EPS)
@@ -67,10 +64,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv_in(x)
         for stage in self.down:
-            for block in stage.block:
-                x = block(x)
-            if hasattr(stage, "downsample"):
-                x = stage.downsample(x)
+            x = stage(x)
         return self.conv_out(F.silu(self.norm_out(self.mid(x))))
 
 
@@ -85,11 +79,8 @@ class Decoder(nn.Module):
         self.mid = Middle(before, config.norm_groups, attention)
         stages: list[nn.Module] = []
         for level, width in reversed(list(enumerate(widths))):
-            stage = nn.Module()
-            stage.block = res_blocks(before, width, config.res_blocks + 1, config.norm_groups)
-            if level > 0:
-                stage.upsample = Upsample(width)
-            stages.insert(0, stage)
+            blocks = res_blocks(before, width, config.res_blocks + 1, config.norm_groups)
+            stages.insert(0, UpStage(blocks, is_last=level == 0))
             before = width
         self.up = nn.ModuleList(stages)
         self.norm_out = group_norm(before, config.norm_groups, eps=NORM_EPS)
@@ -98,11 +89,36 @@ class Decoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.mid(self.conv_in(x))
         for stage in reversed(self.up):
-            for block in stage.block:
-                x = block(x)
-            if hasattr(stage, "upsample"):
-                x = stage.upsample(x)
+            x = stage(x)
         return self.conv_out(F.silu(self.norm_out(x)))
+
+
+class DownStage(nn.Module):
+    """Residual blocks at one resolution, then half of it, unless the stage is the last."""
+
+    def __init__(self, blocks: nn.ModuleList, is_last: bool) -> None:
+        super().__init__()
+        self.block = blocks
+        self.downsample = nn.Identity() if is_last else Downsample(width_of(blocks))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.block:
+            x = block(x)
+        return self.downsample(x)
+
+
+class UpStage(nn.Module):
+    """Residual blocks at one resolution, then twice of it, unless the stage is the last."""
+
+    def __init__(self, blocks: nn.ModuleList, is_last: bool) -> None:
+        super().__init__()
+        self.block = blocks
+        self.upsample = nn.Identity() if is_last else Upsample(width_of(blocks))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.block:
+            x = block(x)
+        return self.upsample(x)
 
 
 class Middle(nn.Module):
@@ -127,13 +143,13 @@ class ResBlock(nn.Module):
         self.conv1 = conv3x3(in_channels, out_channels)
         self.norm2 = group_norm(out_channels, groups, eps=NORM_EPS)
         self.conv2 = conv3x3(out_channels, out_channels)
-        if in_channels != out_channels:
-            self.nin_shortcut = conv1x1(in_channels, out_channels)
+        self.out_channels = out_channels
+        self.nin_shortcut = nn.Identity() if in_channels == out_channels else conv1x1(in_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.conv1(F.silu(self.norm1(x)))
         hidden = self.conv2(F.silu(self.norm2(hidden)))
-        return hidden + (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x)
+        return self.nin_shortcut(x) + hidden
 
 
 class SpatialAttention(nn.Module):
@@ -181,3 +197,10 @@ def res_blocks(in_channels: int, out_channels: int, count: int, groups: int) -> 
     """`count` residual blocks, the first of which changes the width."""
     widths = [in_channels] + [out_channels] * count
     return nn.ModuleList(ResBlock(before, after, groups) for before, after in pairwise(widths))
+
+
+def width_of(blocks: nn.ModuleList) -> int:
+    """Channels that the last of `blocks` puts out."""
+    last = blocks[-1]
+    assert isinstance(last, ResBlock)
+    return last.out_channels

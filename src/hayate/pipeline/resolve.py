@@ -94,7 +94,7 @@ class Job:
             yield Seeds(index=first, seeds=seeds, subseeds=subseeds)
 
     def with_noise_source(self, source: NoiseSource, note: str) -> Job:
-        """This job drawing its noise from `source`, with a note why."""
+        """This job drawing its noise from `source`, with a note why if that needs saying."""
         return replace(self, noise_source=source, notes=(*self.notes, note) if note else self.notes)
 
     def noise_request(self, seeds: Seeds, device: torch.device) -> NoiseRequest:

@@ -82,8 +82,8 @@ def make_pictures(request: TextToImage, settings: Settings, output: Path | None,
     files = find_files(request, settings)
     config = read_config(files.model)
     job = resolve(request, settings, config)
-    source, source_note = resolve_source(job.noise_source, device.torch)
-    job = job.with_noise_source(source, source_note)
+    source, why = resolve_source(job.noise_source, device.torch)
+    job = job.with_noise_source(source, why if request.noise_source else "")
     precision = resolve_precision(request.dtype or settings.dtype, device.torch)
     check_writable(target)
     if settings.threads:
@@ -91,7 +91,7 @@ def make_pictures(request: TextToImage, settings: Settings, output: Path | None,
     started = time.perf_counter()
     engine = load_engine(files.model, device.torch, precision, vae_path=files.vae)
     seconds = {"load": time.perf_counter() - started, "encode": 0.0, "sample": 0.0, "decode": 0.0, "save": 0.0}
-    plan = plan_of(job, device, precision)
+    plan = {**plan_of(job, device, precision), "noise_source_reason": why or "asked for"}
     pictures = tuple(_made(engine, job, files, target, (on_row, seconds, plan)))
     return Report(
         pictures=pictures,

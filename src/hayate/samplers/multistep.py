@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 
@@ -86,19 +87,13 @@ def unipc(sigmas: Array, order: int = 3, is_bh2: bool = False) -> list[Row]:
     orders = [min(step + 1, order, steps - step) for step in range(steps)]
     rows = [Row(step=0, sigma=sigmas[0], next=(move(X, D, sigmas[0], sigmas[1]), D))]
     for step in range(1, steps):
-        used, history = orders[step - 1], (A, B, C)
-        predictor, corrector = _unipc_weights(sigmas, step - 1, used, is_bh2)
-        bends = [(old - A) / ratio for old, ratio in zip(history[1:used], _ratios(sigmas, step - 1, used), strict=True)]
-        # The newest difference belongs to the corrector alone.
-        corrected = X + sum((p - c) * bend for p, c, bend in zip(predictor, corrector[:-1], bends, strict=True))
-        corrected = corrected - corrector[-1] * (D - A)
-        used, history = orders[step], (D, A, B)
-        ahead = move(corrected, D, sigmas[step], sigmas[step + 1])
-        if used > 1:
-            predictor, _ = _unipc_weights(sigmas, step, used, is_bh2)
-            ratios = _ratios(sigmas, step, used)
-            bends = [(old - D) / ratio for old, ratio in zip(history[1:used], ratios, strict=True)]
-            ahead = ahead - sum(p * bend for p, bend in zip(predictor, bends, strict=True))
+        predictor, corrector = _unipc_weights(sigmas, step - 1, orders[step - 1], is_bh2)
+        bends = _unipc_bends(sigmas, step - 1, (A, B, C)[: orders[step - 1]])
+        # The newest difference, D - A, belongs to the corrector alone.
+        start = X + _mix(predictor, bends) - _mix(corrector, [*bends, D - A])
+        predictor, _ = _unipc_weights(sigmas, step, orders[step], is_bh2)
+        bends = _unipc_bends(sigmas, step, (D, A, B)[: orders[step]])
+        ahead = move(start, D, sigmas[step], sigmas[step + 1]) - _mix(predictor, bends)
         rows.append(Row(step=step, sigma=sigmas[step], next=(ahead, D, A, B)))
     return rows
 
@@ -128,22 +123,34 @@ def _gauss_legendre() -> tuple[Array, Array]:
 def _slope_row(step: int, sigma: float, weights: Array) -> Row:
     """X moved along the newest slope and up to three older ones, which the state keeps in A, B and C."""
     slope: Vector = (X - D) / sigma
-    after = X + sum(weight * past for weight, past in zip(weights, (slope, A, B, C), strict=False))
+    after = X + _mix(weights, (slope, A, B, C)[: len(weights)])
     return Row(step=step, sigma=sigma, next=(after, slope, A, B))
 
 
-def _ratios(sigmas: Array, step: int, order: int) -> Array:
+def _mix(weights: Array, vectors: Sequence[Vector]) -> Vector:
+    return sum((weight * vector for weight, vector in zip(weights, vectors, strict=True)), start=np.zeros_like(X))
+
+
+def _unipc_bends(sigmas: Array, step: int, history: Sequence[Vector]) -> list[Vector]:
+    """The differences of older answers from the newest, each divided by how far back it lies."""
+    newest, *older = history
+    ratios = _ratios(sigmas, step, len(history))
+    return [(old - newest) / ratio for old, ratio in zip(older, ratios, strict=True)]
+
+
+def _ratios(sigmas: Array, step: int, order: int) -> list[float]:
     """How far back the older evaluations lie, in log SNR, as negative multiples of the step from `step`."""
-    if order == 1:
-        return np.empty(0)
-    h = math.log(sigmas[step] / sigmas[step + 1])
-    return np.array([math.log(sigmas[step] / sigmas[step - back]) / h for back in range(1, order)])
+    # The last step, of first order, may go to zero: it has no logarithm and needs none.
+    h = math.log(sigmas[step] / sigmas[step + 1]) if order > 1 else 1.0
+    return [math.log(sigmas[step] / sigmas[step - back]) / h for back in range(1, order)]
 
 
 def _unipc_weights(sigmas: Array, step: int, order: int, is_bh2: bool) -> tuple[Array, Array]:
     """B(h) times the weights of the predictor (order - 1) and of the corrector (order)."""
+    if sigmas[step + 1] == 0:
+        return np.empty(0), np.empty(0)
     h = -math.log(sigmas[step] / sigmas[step + 1])
-    ratios = np.append(_ratios(sigmas, step, order), 1.0)
+    ratios = [*_ratios(sigmas, step, order), 1.0]
     scale = math.expm1(h) if is_bh2 else h
     phi, factorial, targets = math.expm1(h) / h - 1, 1, []
     for power in range(1, order + 1):
@@ -152,6 +159,7 @@ def _unipc_weights(sigmas: Array, step: int, order: int, is_bh2: bool) -> tuple[
         phi = phi / h - 1 / factorial
     system = np.vander(ratios, order, increasing=True).T
     # Orders 1 and 2 are simplified to 1/2, as published.
-    corrector = np.array([0.5]) if order == 1 else np.linalg.solve(system, targets)
-    predictor = np.array([0.5]) if order == 2 else np.linalg.solve(system[:-1, :-1], targets[:-1])
+    half = np.array([0.5])
+    corrector: Array = half if order == 1 else np.linalg.solve(system, np.array(targets))
+    predictor: Array = half if order == 2 else np.linalg.solve(system[:-1, :-1], np.array(targets[:-1]))
     return scale * predictor, scale * corrector

@@ -109,6 +109,7 @@ def main() -> None:
     start = time.monotonic()
     judge = train()
     save_file(judge.state_dict(), WEIGHTS)
+    WEIGHTS.chmod(0o644)
     print(f"{time.monotonic() - start:.0f} s; unseen combinations:", accuracy(judge, *load("held_out")))
 
 

@@ -95,6 +95,8 @@ def test_sd2_without_its_unused_last_block_reads_the_same_layer(full_size):
 def test_a_checkpoint_without_a_vae_gets_the_published_one(full_size):
     bare = {name: one for name, one in full_size[Family.SDXL].items() if not name.startswith(VAE_PREFIX)}
     assert detect(bare, {}).vae == PUBLISHED[Family.SDXL].vae
+    with pytest.raises(RefusedFormat, match="no VAE of its own"):
+        detect_vae(bare)
 
 
 PREDICTIONS = {

@@ -160,6 +160,6 @@ def _unipc_weights(sigmas: Array, step: int, order: int, is_bh2: bool) -> tuple[
     system = np.vander(ratios, order, increasing=True).T
     # Orders 1 and 2 are simplified to 1/2, as published.
     half = np.array([0.5])
-    corrector: Array = half if order == 1 else np.linalg.solve(system, np.array(targets))
-    predictor: Array = half if order == 2 else np.linalg.solve(system[:-1, :-1], np.array(targets[:-1]))
-    return scale * predictor, scale * corrector
+    corrector = half if order == 1 else np.linalg.solve(system, targets)
+    predictor = half if order == 2 else np.linalg.solve(system[:-1, :-1], targets[:-1])
+    return np.multiply(scale, predictor, dtype=np.float64), np.multiply(scale, corrector, dtype=np.float64)

@@ -111,6 +111,8 @@ def detect_vae(
     `scale` is that of the U-Net the VAE is used with, for SD1's and SDXL's VAEs have the same shapes.
     """
     part = part_of(tensors, vae_prefix(tensors), source)
+    if not part.shapes and UNET_PREFIX + "input_blocks.0.0.weight" in tensors:
+        raise RefusedFormat(f"{source} has no VAE of its own", hint="choose a VAE file beside it")
     if "decoder.conv_in.weight" not in part:
         raise foreign(tensors, source)
     declared = under(read_declared(metadata or {}, source), "vae.")

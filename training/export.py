@@ -11,7 +11,6 @@ import torch
 from encode import TOKENS, VAE
 from safetensors.torch import save_file
 from torch import Tensor
-from train_decoder import RESULT
 from train_unet import TEXT, UNET, averaged_networks
 from train_vae import CONFIG
 
@@ -38,7 +37,7 @@ def tensors() -> dict[str, Tensor]:
     text["embeddings.token_embedding.weight"] = known
     parts = {
         "model.diffusion_model.": networks.unet.state_dict(),
-        "first_stage_model.": torch.load(RESULT if RESULT.exists() else VAE),
+        "first_stage_model.": torch.load(VAE),
         TEXT.prefix: text,
     }
     return {

@@ -14,7 +14,6 @@ from judge import load_judge, verdicts
 from PIL import Image
 from render import WORK
 from torch import Tensor
-from train_decoder import RESULT
 from train_unet import TextToLatent, alphas_cumprod, averaged_networks
 from train_vae import CONFIG
 from world import CLASSES, Landscape, held_out, labels
@@ -46,7 +45,7 @@ def ddim(net: TextToLatent, prompts: list[str], *, cfg: float, steps: int = 20, 
 def decode(latents: Tensor) -> Tensor:
     """Shapes: [B, 4, 16, 16] → [B, 3, 128, 128] in −1…1."""
     vae = AutoencoderKL(CONFIG)
-    vae.load_state_dict(torch.load(RESULT if RESULT.exists() else VAE))
+    vae.load_state_dict(torch.load(VAE))
     return torch.cat([vae.decode(part) for part in latents.split(8)]).clamp(-1, 1)
 
 

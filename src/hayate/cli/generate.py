@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-Text = Annotated[str, typer.Option()]
-
 
 @app.command()
 def generate(  # noqa: PLR0917 - Typer makes a flag of each
@@ -109,7 +107,7 @@ def run(request: TextToImage, output: Path | None, as_json: bool) -> None:
         typer.echo(f"note: {note}", err=True)
     for picture in report.pictures:
         typer.echo(f"{picture.path}")
-    typer.echo(summary(report, seconds), err=True)
+    typer.echo(summary(report, seconds), err=True)  # apart from the paths, so that a script can read those
 
 
 def parse_size(text: str | None, flag: str) -> tuple[int | None, int | None]:

@@ -16,7 +16,7 @@ from hayate.weights.detect import detect_checkpoint
 from hayate.weights.library import BUILT_IN, ModelEntry, find_model, list_models
 from hayate.weights.read import open_checkpoint
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False)
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 ModelsDir = Annotated[Path | None, typer.Option(help="The folder of the checkpoints.")]

@@ -12,6 +12,7 @@ from hayate.pipeline.infotext import Infotext, order_parameters
 from hayate.pipeline.noise import NoiseSource
 from hayate.pipeline.resolve import Job
 from hayate.prompt.chunks import Emphasis
+from hayate.samplers.table import Fresh
 
 AUTOMATIC = "Automatic"
 
@@ -36,7 +37,7 @@ def describe(job: Job, guidance: Guidance, number: int, model: Mapping[str, str]
         "Variation seed strength": job.subseed_strength if is_variation else None,
         "Seed resize from": f"{resize[0]}x{resize[1]}" if resize else None,
         "Clip skip": job.style.clip_skip,
-        "ENSD": job.ensd or None,
+        "ENSD": job.ensd or None if Fresh in map(type, job.table.noise) else None,
         "RNG": None if job.noise_source is NoiseSource.GPU else job.noise_source.value,
         "Emphasis": job.style.emphasis.value if _emphasis_matters(job) else None,
         "Pad conds": "True" if guidance.has_padding else None,

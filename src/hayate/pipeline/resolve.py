@@ -164,7 +164,7 @@ def resolve(request: TextToImage, settings: Settings, config: ModelConfig) -> Jo
         subseed_strength=request.subseed_strength or 0.0,
         seed_resize_from_px=_seed_resize(request),
         noise_source=choose(NoiseSource, "noise source", first_given(request.noise_source, settings.rng)),
-        ensd=first_given(request.ensd, settings.ensd) if sampler.uses_ensd else 0,
+        ensd=first_given(request.ensd, settings.ensd),
         batch_size=first_given(request.batch_size, settings.batch_size),
         batch_count=first_given(request.batch_count, 1),
         notes=tuple(notes),

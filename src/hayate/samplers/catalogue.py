@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -363,3 +364,39 @@ def _tuning_notes(info: SamplerInfo, eta: float | None, noise_scale: float, is_s
     if is_sgm_noise and info.make_grid is not None:
         notes.append(f"{info.name} has its own start: the SGM noise multiplier is not used")
     return notes
+
+
+def samplers_page() -> str:
+    """docs/samplers.md."""
+    rows = "\n".join(
+        f"| {info.name} | {', '.join(f'`{alias}`' for alias in info.aliases)} | {_schedule_of(info)} | "
+        f"{2 if info.is_second_order else 1} | {'–' if info.default_eta is None else f'{info.default_eta:g}'} | "
+        f"{'Brownian' if info.is_sde else 'fresh' if info.adds_noise else '–'} |"
+        for info in SAMPLERS
+    )
+    schedules = "\n".join(
+        f"| {schedule.name} | {', '.join(f'`{alias}`' for alias in schedule.aliases)} |" for schedule in SCHEDULES
+    )
+    return f"""# Samplers and schedules
+
+Written by `scripts/docs` from `src/hayate/samplers/`. Names are read in any case, by alias, or joined, as in "DPM++ 2M
+Karras".
+
+| Sampler | Aliases | Automatic schedule | U-Net calls per step | Eta | Noise |
+|---|---|---|---|---|---|
+{rows}
+
+DPM adaptive is refused: it chooses its steps as it goes, which no table can hold.
+
+| Schedule | Aliases |
+|---|---|
+{schedules}
+"""
+
+
+def _schedule_of(info: SamplerInfo) -> str:
+    return "its own timesteps" if info.make_grid is not None else info.default_schedule
+
+
+if __name__ == "__main__":
+    sys.stdout.write(samplers_page())

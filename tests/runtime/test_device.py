@@ -23,7 +23,7 @@ def test_the_second_card_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "card")
     assert resolve_device("cuda:1").torch == torch.device("cuda", 1)
-    with pytest.raises(UsageError, match="2 CUDA devices|without CUDA"):
+    with pytest.raises(UsageError, match=r"2 CUDA devices|without CUDA"):
         resolve_device("cuda:2")
 
 

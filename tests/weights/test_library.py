@@ -88,7 +88,7 @@ def test_links_out_of_the_folder_are_listed_and_not_followed(folder, tmp_path):
     (folder / "link.safetensors").symlink_to(store / "secret.safetensors")
     (folder / "linked").symlink_to(store)
     (folder / "inside.safetensors").symlink_to(folder / "photo.safetensors")
-    problems = {entry.name: entry.problem or "" for entry in list_models(folder)}
+    problems = {entry.name: entry.problem or "" for entry in list_models(folder, follows_links=False)}
     assert "leads out" in problems["link.safetensors"]
     assert "leads out" in problems["linked"]
     assert "zip file" in problems["inside.safetensors"]
@@ -96,6 +96,19 @@ def test_links_out_of_the_folder_are_listed_and_not_followed(folder, tmp_path):
     for name in ("link", "linked"):
         with pytest.raises(UsageError, match="leads out"):
             find_model(name, folder, allows_paths=False)
+
+
+def test_the_users_own_links_are_followed_once(folder, tmp_path):
+    store = tmp_path / "store"
+    store.mkdir()
+    write_tiny(store / "far.safetensors", Family.SD1)
+    (folder / "linked").symlink_to(store)
+    (store / "round").symlink_to(folder)
+    entries = {entry.name: entry for entry in list_models(folder)}
+    assert entries["linked/far.safetensors"].family is Family.SD1
+    assert entries["linked/far.safetensors"].problem is None
+    assert find_model("far", folder) == folder / "linked" / "far.safetensors"
+    assert sum(name.endswith("far.safetensors") for name in entries) == 1
 
 
 def test_an_unknown_name_gets_the_nearest(folder):

@@ -36,34 +36,36 @@ class ModelEntry:
     """Why it can't be used, or None."""
 
 
-def list_models(folder: Path) -> tuple[ModelEntry, ...]:
+def list_models(folder: Path, *, follows_links: bool = True) -> tuple[ModelEntry, ...]:
     """Every model file in `folder` and below, sorted by name; broken ones with the reason.
 
+    People keep models on another disk and link to them; a server's list passes `follows_links=False` and shows such a
+    link as a problem.
     Cost: only headers are read; 1 to 10 ms for each file.
     """
-    root = folder.resolve()
-    return tuple(_entry(name, path, root) for name, path in _files(folder))
+    root = None if follows_links else folder.resolve()
+    return tuple(_entry(name, path, root) for name, path in _files(folder, follows_links))
 
 
 def find_model(name: str, folder: Path, built_in: Path | None = None, *, allows_paths: bool = True) -> Path:
     """The file that `name` means: a path, a model's name in `folder` with or without extension, or "title [hash]".
 
-    A name never leads out of the folder. Only the path of an existing file does, where `allows_paths`: on the command
-    line, never for a server's callers.
+    A name never leads out of the folder. Only the path of an existing file and the user's own links do, where
+    `allows_paths`: on the command line, never for a server's callers.
     Raises: UnknownName, which lists the nearest names; UsageError for a name that several files share.
     """
     if name == BUILT_IN and built_in is not None:
         return built_in
     if allows_paths and (path := _as_path(name)) is not None:
         return path
-    files = dict(_files(folder))
+    files = dict(_files(folder, follows_links=allows_paths))
     title = _TITLE.fullmatch(name)
     for wanted in (name, title["name"]) if title else (name,):
         matches = _matches(wanted, files)
         if len(matches) > 1:
             raise UsageError(f"{clip(wanted)!r} is the name of several models", hint=f"choose {' or '.join(matches)}")
         if matches:
-            return _check_inside(files[matches[0]], folder.resolve())
+            return _check_inside(files[matches[0]], None if allows_paths else folder.resolve())
     raise UnknownName("model", name, [*files, *([BUILT_IN] if built_in else [])])
 
 
@@ -94,23 +96,31 @@ def _stem(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Name and path of every model file in `folder` and below, and of every link there that leads out of it."""
-    found = []
+def _files(folder: Path, follows_links: bool) -> Iterator[tuple[str, Path]]:
+    """Name and path of every model file in `folder` and below, and of the links out of it that are not followed."""
+    found: list[Path] = []
     root = folder.resolve()
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [inner for inner in folders if not inner.startswith(".")]
-        links_out = [inner for inner in folders if _leads_out(Path(parent, inner), root)]
+    seen = {root}
+    for parent, folders, names in os.walk(folder, followlinks=follows_links):
+        # A link can lead back to a folder above it: each real folder is entered once.
+        folders[:] = [inner for inner in folders if inner[0] != "." and _is_new(Path(parent, inner).resolve(), seen)]
+        links_out = [] if follows_links else [inner for inner in folders if _leads_out(Path(parent, inner), root)]
         models = [name for name in names if name[0] != "." and Path(name).suffix.lower() in READABLE | REFUSED]
         found += [Path(parent, name) for name in models + links_out]
     yield from sorted((path.relative_to(folder).as_posix(), path) for path in found)
+
+
+def _is_new(path: Path, seen: set[Path]) -> bool:
+    is_new = path not in seen
+    seen.add(path)
+    return is_new
 
 
 def _leads_out(path: Path, root: Path) -> bool:
     return path.is_symlink() and not path.resolve().is_relative_to(root)
 
 
-def _entry(name: str, path: Path, root: Path) -> ModelEntry:
+def _entry(name: str, path: Path, root: Path | None) -> ModelEntry:
     family, problem = None, None
     size_bytes = path.stat().st_size if path.is_file() else 0
     try:
@@ -120,8 +130,9 @@ def _entry(name: str, path: Path, root: Path) -> ModelEntry:
     return ModelEntry(name=name, path=path, family=family, size_bytes=size_bytes, problem=problem)
 
 
-def _check_inside(path: Path, root: Path) -> Path:
-    if _leads_out(path, root):
+def _check_inside(path: Path, root: Path | None) -> Path:
+    """`path`, unless there is a `root` that it must not leave and does."""
+    if root is not None and _leads_out(path, root):
         hint = "give the file's own path, or choose the folder it is in as models_dir"
         raise UsageError(f"{path} is a link that leads out of the models' folder", hint=hint)
     return path

@@ -14,13 +14,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from hayate.models.clip import text_encoder  # noqa: E402
-from hayate.models.config import CLIP_L, OPEN_CLIP_H, SD1, SD1_UNET, SD2_UNET, SDXL_OPEN_CLIP_G, SDXL_UNET  # noqa: E402
-from hayate.models.unet import UNet  # noqa: E402
-from hayate.models.vae import AutoencoderKL  # noqa: E402
-from tests.models.diffusers_names import text_state, unet_state, vae_state  # noqa: E402
-from tests.models.reference import reference_text, reference_unet, reference_vae, relative_error  # noqa: E402
-from tests.models.test_parity import normal, token_ids  # noqa: E402
+from hayate.models.clip import text_encoder
+from hayate.models.config import CLIP_L, OPEN_CLIP_H, SD1, SD1_UNET, SD2_UNET, SDXL_OPEN_CLIP_G, SDXL_UNET
+from hayate.models.unet import UNet
+from hayate.models.vae import AutoencoderKL
+from tests.models.diffusers_names import text_state, unet_state, vae_state
+from tests.models.reference import reference_text, reference_unet, reference_vae, relative_error
+from tests.models.test_parity import normal, token_ids
 
 
 @torch.inference_mode()

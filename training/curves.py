@@ -1,4 +1,4 @@
-"""Draws the loss curves of both trainings, as the documentation shows them."""
+"""Draws the loss curves of the three trainings, as the documentation shows them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw
+from train_decoder import CURVE as DECODER_CURVE
 from train_unet import CURVE as UNET_CURVE
 from train_vae import CURVE as VAE_CURVE
 
 OUTPUT = Path(__file__).parents[1] / "docs/images/demo-model-curves.png"
-WIDTH_PX, HEIGHT_PX, MARGIN_PX = 420, 280, 46
+WIDTH_PX, HEIGHT_PX, MARGIN_PX = 330, 260, 42
 INK, FAINT, LINE = (60, 60, 70), (225, 226, 230), (196, 52, 60)
 
 
@@ -32,6 +33,7 @@ class Curve:
 
 CURVES = (
     Curve(title="Autoencoder: validation PSNR, dB", path=VAE_CURVE, column="psnr_db"),
+    Curve(title="Decoder alone, later: validation PSNR, dB", path=DECODER_CURVE, column="psnr_db"),
     Curve(title="U-Net and text: weighted noise error", path=UNET_CURVE, column="loss"),
 )
 

@@ -10,8 +10,9 @@ import torch
 from budget import Average, Budget, append_row, save_checkpoint
 from encode import LATENTS, TOKENS
 from parallel import agreed, average_gradients, run_parallel
-from render import WORK
+from render import WORK, load
 from torch import Tensor, nn
+from world import CLASSES
 
 from hayate.models.clip import CLIPText
 from hayate.models.config import TextConfig, TextLayout, UNetConfig
@@ -45,6 +46,7 @@ BATCH = 20
 PEAK, FLOOR = 1.2e-3, 1e-5
 UNCONDITIONAL = 0.1
 SNR_CAP = 5.0
+FAVOUR = 3.0
 EVERY = 200
 """Steps between two checkpoints."""
 
@@ -78,11 +80,13 @@ class Examples:
     latents: np.ndarray
     tokens: np.ndarray
     empty: np.ndarray
+    chances: np.ndarray
+    """How probable each drawing is."""
 
     def draw(self, seed: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """One process's latents and ids for one step. Shapes: [B, 4, 16, 16], [B, 77]."""
         rng = np.random.default_rng(seed)
-        chosen = rng.integers(len(self.latents), size=BATCH)
+        chosen = rng.choice(len(self.latents), size=BATCH, p=self.chances)
         ids = self.tokens[chosen, rng.integers(self.tokens.shape[1], size=BATCH)]
         ids = np.where(rng.random((BATCH, 1)) < UNCONDITIONAL, self.empty, ids)
         return torch.from_numpy(self.latents[chosen]), torch.from_numpy(ids.astype(np.int64))
@@ -91,17 +95,19 @@ class Examples:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=58.0)
-    run_parallel(train, parser.parse_args().minutes)
+    parser.add_argument("--favour", nargs="*", default=[], help="classes to draw three times as often: snow …")
+    options = parser.parse_args()
+    run_parallel(train, options.minutes, options.favour)
 
 
-def train(rank: int, minutes: float) -> None:
+def train(rank: int, minutes: float, favoured: list[str]) -> None:
     torch.manual_seed(SEED)
     net, alphas = TextToLatent(), alphas_cumprod()
     optimizer = torch.optim.AdamW(net.parameters(), betas=(0.9, 0.99), weight_decay=1e-3)
     average = Average([net], 0.998)
     step, spent_s = resume(net, optimizer, average)
     torch.manual_seed(SEED + 1000 * rank + step)
-    budget, examples = Budget(minutes, spent_s), load_examples()
+    budget, examples = Budget(minutes, spent_s), load_examples(favoured)
     losses, share = [], agreed(budget.share)
     while share < 1.0:
         rate = agreed(budget.learning_rate(step, peak=PEAK, floor=FLOOR))
@@ -157,11 +163,15 @@ def initialize(net: TextToLatent) -> None:
     nn.init.normal_(net.text.embeddings.position_embedding.weight, std=0.03)
 
 
-def load_examples() -> Examples:
-    """What `encode.py` wrote."""
+def load_examples(favoured: list[str]) -> Examples:
+    """What `encode.py` wrote; `favoured` classes, which lag behind, are drawn more often."""
+    latents = np.load(LATENTS)
     tokenizer = load_tokenizer()
     empty = np.array([tokenizer.bos_id] + [tokenizer.eos_id] * (TEXT.positions - 1), dtype=np.uint16)
-    return Examples(latents=np.load(LATENTS), tokens=np.load(TOKENS), empty=empty)
+    weights = np.ones(len(latents))
+    for numbers, values in zip(load("train")[1][: len(latents)].T, CLASSES.values(), strict=True):
+        weights[np.isin(np.take(values, numbers), favoured)] = FAVOUR
+    return Examples(latents=latents, tokens=np.load(TOKENS), empty=empty, chances=weights / weights.sum())
 
 
 def resume(net: TextToLatent, optimizer: torch.optim.Optimizer, average: Average) -> tuple[int, float]:

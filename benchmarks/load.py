@@ -114,6 +114,7 @@ def _prepare_hayate() -> Callable[[Path], Iterable]:
     def read(path: Path) -> Iterable:
         with open_checkpoint(path) as checkpoint:
             config = detect_checkpoint(checkpoint)
+            checkpoint.prefetch()
             with skeleton():
                 parts = {UNET_PREFIX: UNet(config.unet), VAE_PREFIX: AutoencoderKL(config.vae)}
                 parts |= {text.prefix: text_encoder(text) for text in config.text}

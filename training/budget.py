@@ -1,4 +1,4 @@
-"""What the two trainings share: a schedule over wall-clock time, averaged weights, and checkpoints to resume from."""
+"""What the trainings share: a schedule over wall-clock time, averaged weights, and checkpoints to resume from."""
 
 from __future__ import annotations
 
@@ -63,6 +63,31 @@ def save_checkpoint(path: Path, state: dict[str, object]) -> None:
     part = path.with_suffix(".part")
     torch.save(state, part)
     part.replace(path)
+
+
+def resume(path: Path, net: nn.Module, optimizer: torch.optim.Optimizer, average: Average) -> tuple[int, float]:
+    """Load a training's checkpoint, when there is one; its step and the seconds it took."""
+    if not path.exists():
+        return 0, 0.0
+    saved = torch.load(path)
+    net.load_state_dict(saved["net"])
+    if saved["optimizer"]:  # a warm start brings none
+        optimizer.load_state_dict(saved["optimizer"])
+    average.shadow = saved["average"]
+    return saved["step"], saved["spent_s"]
+
+
+def state(
+    net: nn.Module, optimizer: torch.optim.Optimizer, average: Average, step: int, spent_s: float
+) -> dict[str, object]:
+    """All that a resumed training needs."""
+    return {
+        "net": net.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "average": average.shadow,
+        "step": step,
+        "spent_s": spent_s,
+    }
 
 
 def append_row(path: Path, row: dict[str, float]) -> None:

@@ -65,10 +65,18 @@ def fold_scale(vae: AutoencoderKL, mean: Tensor, std: Tensor) -> None:
 
 
 def encode_all(rank: int) -> None:
-    """Every process encodes its share of the training drawings with the folded autoencoder."""
-    vae, drawings = averaged_vae(), load("train")[0][:COUNT]
-    sample = encode(vae, drawings[::25])
-    fold_scale(vae, sample.mean(dim=(0, 2, 3)), sample.std(dim=(0, 2, 3)))
+    """Every process encodes its share of the training drawings with the folded autoencoder.
+
+    Where there is one already, from a warm start, its latents are what the U-Net knows, so it stays.
+    """
+    drawings = load("train")[0][:COUNT]
+    if VAE.exists():
+        vae = AutoencoderKL(CONFIG)
+        vae.load_state_dict(torch.load(VAE))
+    else:
+        vae = averaged_vae()
+        sample = encode(vae, drawings[::25])
+        fold_scale(vae, sample.mean(dim=(0, 2, 3)), sample.std(dim=(0, 2, 3)))
     edges = np.linspace(0, len(drawings), PROCESSES + 1).astype(int)
     part = encode(vae, drawings[edges[rank] : edges[rank + 1]])
     np.save(LATENTS.with_suffix(f".{rank}.npy"), part.numpy())

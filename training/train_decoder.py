@@ -9,7 +9,7 @@ import argparse
 
 import numpy as np
 import torch
-from budget import Average, Budget, append_row, pixels_to_signal, save_checkpoint
+from budget import Average, Budget, append_row, pixels_to_signal, resume, save_checkpoint, state
 from encode import LATENTS, VAE
 from parallel import agreed, average_gradients, run_parallel
 from render import WORK, load
@@ -31,16 +31,18 @@ EVERY = 400
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=24.0)
-    run_parallel(train, parser.parse_args().minutes)
+    parser.add_argument("--peak", type=float, default=PEAK, help="highest learning rate; lower after a warm start")
+    options = parser.parse_args()
+    run_parallel(train, options.minutes, options.peak)
 
 
-def train(rank: int, minutes: float) -> None:
+def train(rank: int, minutes: float, peak: float) -> None:
     net = AutoencoderKL(CONFIG)
     net.load_state_dict(torch.load(VAE))
     weights = [*net.decoder.parameters(), *net.post_quant_conv.parameters()]
     optimizer = torch.optim.AdamW(weights, betas=(0.9, 0.99), weight_decay=1e-4)
     average = Average([net.decoder, net.post_quant_conv], 0.998)
-    step, spent_s = resume(net, optimizer, average)
+    step, spent_s = resume(CHECKPOINT, net, optimizer, average)
     torch.manual_seed(SEED + 1000 * rank + step)
     latents = np.load(LATENTS, mmap_mode="r")
     drawings = load("train")[0]
@@ -48,7 +50,7 @@ def train(rank: int, minutes: float) -> None:
     validation = pixels_to_signal(torch.from_numpy(load("validation")[0][::10].copy()))
     losses, share = [], agreed(budget.share)
     while share < 1.0:
-        rate = agreed(budget.learning_rate(step, peak=PEAK, floor=FLOOR))
+        rate = agreed(budget.learning_rate(step, peak=peak, floor=FLOOR))
         for group in optimizer.param_groups:
             group["lr"] = rate
         chosen = np.sort(np.random.default_rng((SEED, rank, step)).choice(len(latents), BATCH, replace=False))
@@ -88,19 +90,7 @@ def report(
     row = {"step": step, "minutes": spent_s / 60, "loss": loss, "psnr_db": quality}
     print(row, flush=True)
     append_row(CURVE, row)
-    state = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "average": average.shadow}
-    save_checkpoint(CHECKPOINT, {**state, "step": step, "spent_s": spent_s})
-
-
-def resume(net: AutoencoderKL, optimizer: torch.optim.Optimizer, average: Average) -> tuple[int, float]:
-    """Load the checkpoint, when there is one; its step and the seconds it took."""
-    if not CHECKPOINT.exists():
-        return 0, 0.0
-    saved = torch.load(CHECKPOINT)
-    net.load_state_dict(saved["net"])
-    optimizer.load_state_dict(saved["optimizer"])
-    average.shadow = saved["average"]
-    return saved["step"], saved["spent_s"]
+    save_checkpoint(CHECKPOINT, state(net, optimizer, average, step, spent_s))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from budget import Average, Budget, append_row, save_checkpoint
+from budget import Average, Budget, append_row, resume, save_checkpoint, state
 from encode import LATENTS, TOKENS
 from parallel import agreed, average_gradients, run_parallel
 from render import WORK, load
@@ -95,22 +95,23 @@ class Examples:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=58.0)
+    parser.add_argument("--peak", type=float, default=PEAK, help="highest learning rate; lower after a warm start")
     parser.add_argument("--favour", nargs="*", default=[], help="classes to draw three times as often: snow …")
     options = parser.parse_args()
-    run_parallel(train, options.minutes, options.favour)
+    run_parallel(train, options.minutes, options.peak, options.favour)
 
 
-def train(rank: int, minutes: float, favoured: list[str]) -> None:
+def train(rank: int, minutes: float, peak: float, favoured: list[str]) -> None:
     torch.manual_seed(SEED)
     net, alphas = TextToLatent(), alphas_cumprod()
     optimizer = torch.optim.AdamW(net.parameters(), betas=(0.9, 0.99), weight_decay=1e-3)
     average = Average([net], 0.998)
-    step, spent_s = resume(net, optimizer, average)
+    step, spent_s = resume(CHECKPOINT, net, optimizer, average)
     torch.manual_seed(SEED + 1000 * rank + step)
     budget, examples = Budget(minutes, spent_s), load_examples(favoured)
     losses, share = [], agreed(budget.share)
     while share < 1.0:
-        rate = agreed(budget.learning_rate(step, peak=PEAK, floor=FLOOR))
+        rate = agreed(budget.learning_rate(step, peak=peak, floor=FLOOR))
         for group in optimizer.param_groups:
             group["lr"] = rate
         loss = denoising_loss(net, alphas, *examples.draw((SEED, rank, step)))
@@ -172,30 +173,6 @@ def load_examples(favoured: list[str]) -> Examples:
     for numbers, values in zip(load("train")[1][: len(latents)].T, CLASSES.values(), strict=True):
         weights[np.isin(np.take(values, numbers), favoured)] = FAVOUR
     return Examples(latents=latents, tokens=np.load(TOKENS), empty=empty, chances=weights / weights.sum())
-
-
-def resume(net: TextToLatent, optimizer: torch.optim.Optimizer, average: Average) -> tuple[int, float]:
-    """Load the checkpoint, when there is one; its step and the seconds it took."""
-    if not CHECKPOINT.exists():
-        return 0, 0.0
-    saved = torch.load(CHECKPOINT)
-    net.load_state_dict(saved["net"])
-    optimizer.load_state_dict(saved["optimizer"])
-    average.shadow = saved["average"]
-    return saved["step"], saved["spent_s"]
-
-
-def state(
-    net: TextToLatent, optimizer: torch.optim.Optimizer, average: Average, step: int, spent_s: float
-) -> dict[str, object]:
-    """All that a resumed training needs."""
-    return {
-        "net": net.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "average": average.shadow,
-        "step": step,
-        "spent_s": spent_s,
-    }
 
 
 def averaged_networks() -> TextToLatent:

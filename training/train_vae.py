@@ -6,7 +6,7 @@ import argparse
 
 import numpy as np
 import torch
-from budget import Average, Budget, append_row, pixels_to_signal, psnr, save_checkpoint
+from budget import Average, Budget, append_row, pixels_to_signal, psnr, resume, save_checkpoint, state
 from parallel import agreed, average_gradients, run_parallel
 from render import WORK, load
 from torch import Tensor
@@ -39,7 +39,7 @@ def train(rank: int, minutes: float) -> None:
     net = AutoencoderKL(CONFIG)
     optimizer = torch.optim.AdamW(net.parameters(), betas=(0.9, 0.99), weight_decay=1e-4)
     average = Average([net], 0.998)
-    step, spent_s = resume(net, optimizer, average)
+    step, spent_s = resume(CHECKPOINT, net, optimizer, average)
     torch.manual_seed(SEED + 1000 * rank + step)
     budget, drawings = Budget(minutes, spent_s), load("train")[0]
     validation = pixels_to_signal(torch.from_numpy(load("validation")[0][::10].copy()))
@@ -102,30 +102,6 @@ def reconstruction_loss(net: AutoencoderKL, pixels: Tensor, share: float) -> Ten
 def validate(net: AutoencoderKL, pixels: Tensor) -> Tensor:
     """PSNR of every picture through encoder mean and decoder, in fp32. Units: dB."""
     return torch.cat([psnr(net.decode(net.encode_moments(part)[0]), part) for part in pixels.split(10)])
-
-
-def resume(net: AutoencoderKL, optimizer: torch.optim.Optimizer, average: Average) -> tuple[int, float]:
-    """Load the checkpoint, when there is one; its step and the seconds it took."""
-    if not CHECKPOINT.exists():
-        return 0, 0.0
-    saved = torch.load(CHECKPOINT)
-    net.load_state_dict(saved["net"])
-    optimizer.load_state_dict(saved["optimizer"])
-    average.shadow = saved["average"]
-    return saved["step"], saved["spent_s"]
-
-
-def state(
-    net: AutoencoderKL, optimizer: torch.optim.Optimizer, average: Average, step: int, spent_s: float
-) -> dict[str, object]:
-    """All that a resumed training needs."""
-    return {
-        "net": net.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "average": average.shadow,
-        "step": step,
-        "spent_s": spent_s,
-    }
 
 
 if __name__ == "__main__":

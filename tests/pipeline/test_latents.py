@@ -14,7 +14,7 @@ from hayate.models.config import SD1, SD2, SDXL, ModelConfig, Prediction
 from hayate.models.unet import UNet
 from hayate.models.vae import AutoencoderKL
 from hayate.pipeline.decode import decode_latents
-from hayate.pipeline.denoise import LatentNoise, denoise
+from hayate.pipeline.denoise import LatentNoise, denoise, project_conditions
 from hayate.pipeline.encode import TextStyle
 from hayate.pipeline.guidance import GuidanceScale, build_guidance
 from hayate.prompt.schedule import parse_prompt
@@ -150,7 +150,9 @@ def our_latents(engine: TorchEngine, noise: Tensor, sampler: str, schedule: str)
     style = TextStyle(tokenizer=load_tokenizer(), width_px=8 * noise.shape[3], height_px=8 * noise.shape[2])
     prompts = (parse_prompt(PROMPT, STEPS), parse_prompt(NEGATIVE, STEPS, is_negative=True))
     guidance = build_guidance(engine, prompts, style, GuidanceScale(scale=7.0), table.rows)
-    return denoise(engine, table, guidance, LatentNoise(first=noise, draw=no_draw), lambda done, rows: None)
+    conditions = project_conditions(engine, table, guidance)
+    first = LatentNoise(first=noise, draw=no_draw)
+    return denoise(engine, table, guidance, conditions, first, on_row=lambda done, rows: None)
 
 
 def no_draw(noise: object) -> Tensor:

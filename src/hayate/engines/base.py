@@ -1,7 +1,8 @@
-"""What the pipeline asks of an engine: three calls and what it is."""
+"""What the pipeline asks of an engine: five calls and what it is."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -27,10 +28,24 @@ class Engine(Protocol):
         """
         ...
 
-    def predict(self, x: Tensor, timesteps: Tensor, context: Tensor, vector: Tensor | None) -> Tensor:
+    def project_times(self, timesteps: Tensor, vector: Tensor | None) -> Tensor:
+        """What the U-Net's blocks add for each of a schedule's timesteps and each prompt's vector; once per schedule.
+
+        Shapes: timesteps [rows], vector [prompts, vector_width] or None → [rows, prompts (1 without vector), width].
+        """
+        ...
+
+    def project_context(self, context: Tensor) -> Sequence[Tensor]:
+        """The prompts' keys and values for every transformer block; once per prompt.
+
+        Shapes: [prompts, length, width] → one [prompts, length, 2·channels] for each block.
+        """
+        ...
+
+    def predict(self, x: Tensor, times: Tensor, contexts: Sequence[Tensor]) -> Tensor:
         """The U-Net's output, noise or v as `config.prediction` says.
 
-        Shapes: x [B, in_channels, h, w], timesteps [B], context [B, length, width] → [B, 4, h, w].
+        Shapes: x [B, in_channels, h, w], times [B, width] and contexts [B, …] as projected → [B, 4, h, w].
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +37,19 @@ class TorchEngine:
         return TextEncoding(encoding.context.float(), pooled)
 
     @torch.inference_mode()
-    def predict(self, x: Tensor, timesteps: Tensor, context: Tensor, vector: Tensor | None) -> Tensor:
-        dtype = self.precision.unet
-        return self.unet(x.to(dtype), timesteps, context.to(dtype), vector).float()
+    def project_times(self, timesteps: Tensor, vector: Tensor | None) -> Tensor:
+        rows, prompts = len(timesteps), 1 if vector is None else len(vector)
+        every = None if vector is None else vector.repeat(rows, 1)
+        times = self.unet.project_times(timesteps.repeat_interleave(prompts), every, self.precision.unet)
+        return times.view(rows, prompts, -1)
+
+    @torch.inference_mode()
+    def project_context(self, context: Tensor) -> Sequence[Tensor]:
+        return self.unet.project_context(context.to(self.precision.unet))
+
+    @torch.inference_mode()
+    def predict(self, x: Tensor, times: Tensor, contexts: Sequence[Tensor]) -> Tensor:
+        return self.unet.step(x.to(self.precision.unet), times, contexts).float()
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
@@ -53,6 +64,7 @@ def load_engine(path: Path, device: torch.device, precision: Precision, *, vae_p
     """
     with open_checkpoint(path) as checkpoint:
         config = detect_checkpoint(checkpoint)
+        checkpoint.prefetch()
         with skeleton():
             unet = UNet(config.unet)
             encoders = tuple(text_encoder(part) for part in config.text)

@@ -1,4 +1,4 @@
-"""What the three networks share: the attention call, norms and the sinusoidal embedding."""
+"""What the networks share: the attention call, layers that a runtime may replace, the sinusoidal embedding."""
 
 from __future__ import annotations
 
@@ -45,16 +45,59 @@ def sinusoidal_embedding(positions: Tensor, width: int) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
-def group_norm(channels: int, groups: int, *, eps: float) -> nn.GroupNorm:
+class Linear(nn.Linear):
+    """A linear layer that can end in the sum with a residual stream."""
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        y = F.linear(x, self.weight, self.bias)
+        return y if residual is None else residual + y
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution that can end in the sum with a residual stream."""
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        y = super().forward(x)
+        return y if residual is None else residual + y
+
+
+class GroupNorm(nn.GroupNorm):
+    """A group norm that can begin with the addition of a number per channel and end in SiLU."""
+
+    def __init__(self, groups: int, channels: int, *, eps: float, is_activated: bool) -> None:
+        super().__init__(groups, channels, eps=eps)
+        self.is_activated = is_activated
+
+    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Shapes: x [B, C, h, w], shift [B or 1, C]."""
+        y = super().forward(x if shift is None else x + shift[:, :, None, None])
+        return F.silu(y) if self.is_activated else y
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + (", SiLU" if self.is_activated else "")
+
+
+class Upsample(nn.Module):
+    """Doubles the size by nearest neighbour, then convolves."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = conv3x3(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+def group_norm(channels: int, groups: int, *, eps: float, is_activated: bool = False) -> GroupNorm:
     """A GroupNorm; latent diffusion uses eps 1e-5 in residual blocks of the U-Net and 1e-6 elsewhere."""
-    return nn.GroupNorm(groups, channels, eps=eps)
+    return GroupNorm(groups, channels, eps=eps, is_activated=is_activated)
 
 
-def conv3x3(in_channels: int, out_channels: int, *, stride: int = 1, padding: int = 1) -> nn.Conv2d:
+def conv3x3(in_channels: int, out_channels: int, *, stride: int = 1, padding: int = 1) -> Conv2d:
     """A 3×3 convolution."""
-    return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=padding)
+    return Conv2d(in_channels, out_channels, 3, stride=stride, padding=padding)
 
 
-def conv1x1(in_channels: int, out_channels: int) -> nn.Conv2d:
+def conv1x1(in_channels: int, out_channels: int) -> Conv2d:
     """A 1×1 convolution."""
-    return nn.Conv2d(in_channels, out_channels, 1)
+    return Conv2d(in_channels, out_channels, 1)

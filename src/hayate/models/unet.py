@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from hayate.models.config import UNetConfig
 from hayate.models.layers import (
     Attention,
+    Linear,
+    Upsample,
     conv1x1,
     conv3x3,
     group_norm,
@@ -39,8 +41,8 @@ class UNet(nn.Module):
         self.middle_block = build.middle_block()
         self.output_blocks = nn.ModuleList(build.output_blocks())
         self.out = nn.Sequential(
-            group_norm(config.channels, config.norm_groups, eps=1e-5),
-            nn.SiLU(),
+            group_norm(config.channels, config.norm_groups, eps=1e-5, is_activated=True),
+            nn.Identity(),
             conv3x3(config.channels, config.out_channels),
         )
 
@@ -50,15 +52,44 @@ class UNet(nn.Module):
         Shapes: x [B, in_channels, h, w], timesteps [B] (may be fractional), context [B, 77·chunks, context_width],
         vector [B, vector_width] or None → [B, out_channels, h, w].
         """
-        embedding = self.embed(timesteps, vector, x.dtype)
+        return self.step(x, self.project_times(timesteps, vector, x.dtype), self.project_context(context))
+
+    def step(self, x: Tensor, times: Tensor, contexts: Sequence[Tensor]) -> Tensor:
+        """The network's output, from what `project_times` and `project_context` computed before the loop.
+
+        Shapes: x [B, in_channels, h, w], times [B or 1, time_width], contexts of [B, 77·chunks, 2·channels].
+        """
         skips = []
         for block in self.input_blocks:
-            x = block(x, embedding, context)
+            x = block(x, times, contexts)
             skips.append(x)
-        x = self.middle_block(x, embedding, context)
+        x = self.middle_block(x, times, contexts)
         for block in self.output_blocks:
-            x = block(torch.cat([fit(x, skips[-1]), skips.pop()], dim=1), embedding, context)
+            x = block(torch.cat([fit(x, skips[-1]), skips.pop()], dim=1), times, contexts)
         return self.out(x)
+
+    def project_times(self, timesteps: Tensor, vector: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """What every residual block adds for its time and vector, side by side, for a whole schedule at once.
+
+        Shapes: timesteps [N], vector [N, vector_width] or None → [N, time_width].
+        """
+        embedding = F.silu(self.embed(timesteps, vector, dtype))
+        return torch.cat([block.emb_layers[1](embedding) for block in self.res_blocks()], dim=-1)
+
+    def project_context(self, context: Tensor) -> list[Tensor]:
+        """Keys and values of the prompt for every transformer block, side by side: once per prompt.
+
+        Shapes: [B, 77·chunks, context_width] → one [B, 77·chunks, 2·channels] for each block.
+        """
+        return [block.attn2.project(context) for block in self.transformer_blocks()]
+
+    def res_blocks(self) -> list[ResBlock]:
+        """All residual blocks, in the order of their parts of `times`."""
+        return [each for each in self.modules() if isinstance(each, ResBlock)]
+
+    def transformer_blocks(self) -> list[TransformerBlock]:
+        """All transformer blocks, in the order of `contexts`."""
+        return [each for each in self.modules() if isinstance(each, TransformerBlock)]
 
     def embed(self, timesteps: Tensor, vector: Tensor | None, dtype: torch.dtype) -> Tensor:
         """What every residual block is told of the time and, for SDXL, of size and pooled text.
@@ -77,6 +108,8 @@ class Builder:
         self.attention = attention
         self.width = config.channels
         self.skip_widths: list[int] = []
+        self.time_width = 0
+        self.transformers = 0
 
     def input_blocks(self) -> Iterator[Block]:
         config = self.config
@@ -111,21 +144,26 @@ class Builder:
         return [res, self._transformer(out_channels, depth)] if depth else [res]
 
     def _res(self, in_channels: int, out_channels: int) -> ResBlock:
-        return ResBlock(in_channels, out_channels, 4 * self.config.channels, self.config.norm_groups)
+        times = slice(self.time_width, self.time_width + out_channels)
+        self.time_width = times.stop
+        return ResBlock(in_channels, out_channels, self.config, times)
 
     def _transformer(self, channels: int, depth: int) -> SpatialTransformer:
-        return SpatialTransformer(channels, depth, self.config, self.attention)
+        self.transformers += depth
+        return SpatialTransformer(
+            channels, self.config, self.attention, range(self.transformers - depth, self.transformers)
+        )
 
 
 class Block(nn.Sequential):
-    """Layers in a row, each given what it takes of the embedding and the context."""
+    """Layers in a row, each given what it takes of the times and the contexts."""
 
-    def forward(self, x: Tensor, embedding: Tensor, context: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(self, x: Tensor, times: Tensor, contexts: Sequence[Tensor]) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         for layer in self:
             if isinstance(layer, ResBlock):
-                x = layer(x, embedding)
+                x = layer(x, times)
             elif isinstance(layer, SpatialTransformer):
-                x = layer(x, context)
+                x = layer(x, contexts)
             else:
                 x = layer(x)
         return x
@@ -134,79 +172,104 @@ class Block(nn.Sequential):
 class ResBlock(nn.Module):
     """Two 3×3 convolutions around a skip, with the time embedding added between them."""
 
-    def __init__(self, in_channels: int, out_channels: int, embedding_width: int, groups: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, config: UNetConfig, times: slice) -> None:
         super().__init__()
-        self.in_layers = nn.Sequential(
-            group_norm(in_channels, groups, eps=1e-5), nn.SiLU(), conv3x3(in_channels, out_channels)
+        self.times = times
+        """Which of the projected times are this block's."""
+        norm_in, norm_out = (
+            group_norm(width, config.norm_groups, eps=1e-5, is_activated=True) for width in (in_channels, out_channels)
         )
-        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding_width, out_channels))
-        self.out_layers = nn.Sequential(
-            group_norm(out_channels, groups, eps=1e-5), nn.SiLU(), nn.Identity(), conv3x3(out_channels, out_channels)
-        )
+        self.in_layers = nn.Sequential(norm_in, nn.Identity(), conv3x3(in_channels, out_channels))
+        self.emb_layers = nn.Sequential(nn.SiLU(), Linear(4 * config.channels, out_channels))
+        self.out_layers = nn.Sequential(norm_out, nn.Identity(), nn.Identity(), conv3x3(out_channels, out_channels))
         self.skip_connection = nn.Identity() if in_channels == out_channels else conv1x1(in_channels, out_channels)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        hidden = self.in_layers(x) + self.emb_layers(embedding)[:, :, None, None]
-        return self.skip_connection(x) + self.out_layers(hidden)
+    def forward(self, x: Tensor, times: Tensor) -> Tensor:
+        hidden = self.out_layers[0](self.in_layers(x), times[:, self.times])
+        return self.out_layers[3](hidden, self.skip_connection(x))
 
 
 class SpatialTransformer(nn.Module):
     """Transformer blocks over the positions of a feature map, around a skip."""
 
-    def __init__(self, channels: int, depth: int, config: UNetConfig, attention: Attention) -> None:
+    def __init__(self, channels: int, config: UNetConfig, attention: Attention, numbers: range) -> None:
         super().__init__()
         self.is_linear = config.is_linear_projection
-        project = nn.Linear if self.is_linear else conv1x1
+        project = Linear if self.is_linear else conv1x1
         heads = config.heads_at(channels)
         self.norm = group_norm(channels, config.norm_groups, eps=1e-6)
         self.proj_in = project(channels, channels)
         self.transformer_blocks = nn.ModuleList(
-            TransformerBlock(channels, config.context_width, heads, attention) for _ in range(depth)
+            TransformerBlock(channels, config.context_width, heads, attention, number) for number in numbers
         )
         self.proj_out = project(channels, channels)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, contexts: Sequence[Tensor]) -> Tensor:
         hidden = self.norm(x)
         hidden = self.proj_in(to_sequence(hidden)) if self.is_linear else to_sequence(self.proj_in(hidden))
         for block in self.transformer_blocks:
-            hidden = block(hidden, context)
-        return x + (to_map(self.proj_out(hidden), x) if self.is_linear else self.proj_out(to_map(hidden, x)))
+            hidden = block(hidden, contexts)
+        if self.is_linear:
+            return to_map(self.proj_out(hidden, to_sequence(x)), x)
+        return self.proj_out(to_map(hidden, x), x)
 
 
 class TransformerBlock(nn.Module):
     """Self-attention, cross-attention to the prompt, and a gated feed-forward, each pre-normed around a skip."""
 
-    def __init__(self, channels: int, context_width: int, heads: int, attention: Attention) -> None:
+    def __init__(self, channels: int, context_width: int, heads: int, attention: Attention, number: int) -> None:
         super().__init__()
-        self.attn1 = CrossAttention(channels, channels, heads, attention)
+        self.number = number
+        """Which of the contexts is this block's."""
+        self.attn1 = SelfAttention(channels, heads, attention)
         self.ff = FeedForward(channels)
         self.attn2 = CrossAttention(channels, context_width, heads, attention)
         self.norm1 = nn.LayerNorm(channels)
         self.norm2 = nn.LayerNorm(channels)
         self.norm3 = nn.LayerNorm(channels)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        hidden = self.norm1(x)
-        x = x + self.attn1(hidden, hidden)
-        x = x + self.attn2(self.norm2(x), context)
-        return x + self.ff(self.norm3(x))
+    def forward(self, x: Tensor, contexts: Sequence[Tensor]) -> Tensor:
+        x = self.attn1(self.norm1(x), x)
+        x = self.attn2(self.norm2(x), contexts[self.number], x)
+        return self.ff(self.norm3(x), x)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention of `x` over itself."""
+
+    def __init__(self, channels: int, heads: int, attention: Attention) -> None:
+        super().__init__()
+        self.attention = attention
+        self.heads = heads
+        self.to_q = Linear(channels, channels, bias=False)
+        self.to_k = Linear(channels, channels, bias=False)
+        self.to_v = Linear(channels, channels, bias=False)
+        self.to_out = nn.Sequential(Linear(channels, channels))
+
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        q, k, v = (split_heads(project(x), self.heads) for project in (self.to_q, self.to_k, self.to_v))
+        return self.to_out[0](merge_heads(self.attention(q, k, v)), residual)
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of `x` over `context`."""
+    """Multi-head attention of `x` over a prompt whose keys and values are computed beforehand."""
 
     def __init__(self, channels: int, context_width: int, heads: int, attention: Attention) -> None:
         super().__init__()
         self.attention = attention
         self.heads = heads
-        self.to_q = nn.Linear(channels, channels, bias=False)
-        self.to_k = nn.Linear(context_width, channels, bias=False)
-        self.to_v = nn.Linear(context_width, channels, bias=False)
-        self.to_out = nn.Sequential(nn.Linear(channels, channels))
+        self.to_q = Linear(channels, channels, bias=False)
+        self.to_k = Linear(context_width, channels, bias=False)
+        self.to_v = Linear(context_width, channels, bias=False)
+        self.to_out = nn.Sequential(Linear(channels, channels))
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        q, k, v = (split_heads(t, self.heads) for t in (self.to_q(x), self.to_k(context), self.to_v(context)))
-        return self.to_out(merge_heads(self.attention(q, k, v)))
+    def project(self, context: Tensor) -> Tensor:
+        """Keys and values, side by side. Shapes: [B, length, context_width] → [B, length, 2·channels]."""
+        return torch.cat([self.to_k(context), self.to_v(context)], dim=-1)
+
+    def forward(self, x: Tensor, projected: Tensor, residual: Tensor) -> Tensor:
+        q, k, v = (split_heads(part, self.heads) for part in (self.to_q(x), *projected.chunk(2, dim=-1)))
+        return self.to_out[0](merge_heads(self.attention(q, k, v)), residual)
 
 
 class FeedForward(nn.Module):
@@ -217,10 +280,10 @@ class FeedForward(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.net = nn.Sequential(GEGLU(channels, 4 * channels), nn.Identity(), nn.Linear(4 * channels, channels))
+        self.net = nn.Sequential(GEGLU(channels, 4 * channels), nn.Identity(), Linear(4 * channels, channels))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        return self.net[2](self.net[0](x), residual)
 
 
 class GEGLU(nn.Module):
@@ -228,7 +291,7 @@ class GEGLU(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.proj = nn.Linear(in_channels, 2 * out_channels)
+        self.proj = Linear(in_channels, 2 * out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.proj(x).chunk(2, dim=-1)
@@ -246,20 +309,9 @@ class Downsample(nn.Module):
         return self.op(x)
 
 
-class Upsample(nn.Module):
-    """Doubles the size by nearest neighbour, then convolves."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = conv3x3(channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-
-
 def mlp(in_width: int, out_width: int) -> nn.Sequential:
     """Linear, SiLU, linear: how times and vectors are embedded."""
-    return nn.Sequential(nn.Linear(in_width, out_width), nn.SiLU(), nn.Linear(out_width, out_width))
+    return nn.Sequential(Linear(in_width, out_width), nn.SiLU(), Linear(out_width, out_width))
 
 
 def fit(x: Tensor, skip: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hayate.models.config import VAEConfig
-from hayate.models.layers import Attention, conv1x1, conv3x3, group_norm, scaled_dot_product
+from hayate.models.layers import Attention, Upsample, conv1x1, conv3x3, group_norm, scaled_dot_product
 
 NORM_EPS = 1e-6
 
@@ -58,14 +58,14 @@ class Encoder(nn.Module):
             self.down.append(DownStage(blocks, is_last=level == len(widths) - 1))
             before = width
         self.mid = Middle(before, config.norm_groups, attention)
-        self.norm_out = group_norm(before, config.norm_groups, eps=NORM_EPS)
+        self.norm_out = group_norm(before, config.norm_groups, eps=NORM_EPS, is_activated=True)
         self.conv_out = conv3x3(before, 2 * config.latent_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv_in(x)
         for stage in self.down:
             x = stage(x)
-        return self.conv_out(F.silu(self.norm_out(self.mid(x))))
+        return self.conv_out(self.norm_out(self.mid(x)))
 
 
 class Decoder(nn.Module):
@@ -83,14 +83,14 @@ class Decoder(nn.Module):
             stages.insert(0, UpStage(blocks, is_last=level == 0))
             before = width
         self.up = nn.ModuleList(stages)
-        self.norm_out = group_norm(before, config.norm_groups, eps=NORM_EPS)
+        self.norm_out = group_norm(before, config.norm_groups, eps=NORM_EPS, is_activated=True)
         self.conv_out = conv3x3(before, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.mid(self.conv_in(x))
         for stage in reversed(self.up):
             x = stage(x)
-        return self.conv_out(F.silu(self.norm_out(x)))
+        return self.conv_out(self.norm_out(x))
 
 
 class DownStage(nn.Module):
@@ -139,17 +139,16 @@ class ResBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, groups: int) -> None:
         super().__init__()
-        self.norm1 = group_norm(in_channels, groups, eps=NORM_EPS)
+        self.norm1 = group_norm(in_channels, groups, eps=NORM_EPS, is_activated=True)
         self.conv1 = conv3x3(in_channels, out_channels)
-        self.norm2 = group_norm(out_channels, groups, eps=NORM_EPS)
+        self.norm2 = group_norm(out_channels, groups, eps=NORM_EPS, is_activated=True)
         self.conv2 = conv3x3(out_channels, out_channels)
         self.out_channels = out_channels
         self.nin_shortcut = nn.Identity() if in_channels == out_channels else conv1x1(in_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.conv1(F.silu(self.norm1(x)))
-        hidden = self.conv2(F.silu(self.norm2(hidden)))
-        return self.nin_shortcut(x) + hidden
+        hidden = self.norm2(self.conv1(self.norm1(x)))
+        return self.conv2(hidden, self.nin_shortcut(x))
 
 
 class SpatialAttention(nn.Module):
@@ -168,7 +167,7 @@ class SpatialAttention(nn.Module):
         hidden = self.norm(x)
         q, k, v = (part(hidden).flatten(2).transpose(1, 2).unsqueeze(1) for part in (self.q, self.k, self.v))
         mixed = self.attention(q, k, v).squeeze(1).transpose(1, 2).reshape(x.shape)
-        return x + self.proj_out(mixed)
+        return self.proj_out(mixed, x)
 
 
 class Downsample(nn.Module):
@@ -180,17 +179,6 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.pad(x, (0, 1, 0, 1)))
-
-
-class Upsample(nn.Module):
-    """Doubles the size by nearest neighbour, then convolves."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = conv3x3(channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
 def res_blocks(in_channels: int, out_channels: int, count: int, groups: int) -> nn.ModuleList:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from hayate.engines.base import Engine
 from hayate.errors import EngineError
 from hayate.models.config import Prediction
-from hayate.pipeline.guidance import Guidance, Variant, combine
+from hayate.pipeline.guidance import Guidance, combine
 from hayate.samplers.table import Noise, StepTable
 
 StepCallback = Callable[[int, int], None]
@@ -34,8 +34,6 @@ class Plan:
 
     matrix: Tensor
     """[rows, slots, slots + 3] float32: state' = matrix · [state, denoised, negative's denoised, noise]"""
-    timesteps: Tensor
-    """[rows] float32"""
     scale_in: Tensor
     """[rows]: 1/√(σ² + 1), what the U-Net's input is multiplied by"""
     skip: Tensor
@@ -44,8 +42,49 @@ class Plan:
     """[rows]: how much of the U-Net's output there is in them"""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Conditions:
+    """What the U-Net is told, projected once per job: by row for the time, by variant for the prompts."""
+
+    times: tuple[Tensor, ...]
+    """For each variant [rows, prompts or 1, width]; one tensor for all where no vector tells them apart."""
+    contexts: tuple[Sequence[Tensor], ...]
+    """For each variant the keys and values of every transformer block, [prompts, length, 2·channels]."""
+
+    def at(self, row: int, variant: int, images: int) -> tuple[Tensor, Sequence[Tensor]]:
+        """Times and contexts of one evaluation, each prompt repeated for every image of the batch."""
+        prompts = len(self.contexts[variant][0])
+        times = self.times[variant][row].expand(prompts, -1)
+        if images == 1:
+            return times, self.contexts[variant]
+        contexts = [context.repeat_interleave(images, dim=0) for context in self.contexts[variant]]
+        return times.repeat_interleave(images, dim=0), contexts
+
+
 @torch.inference_mode()
-def denoise(engine: Engine, table: StepTable, guidance: Guidance, noise: LatentNoise, on_row: StepCallback) -> Tensor:
+def project_conditions(engine: Engine, table: StepTable, guidance: Guidance) -> Conditions:
+    """All of the U-Net's work that depends on prompts and schedule alone, done before the loop."""
+    timesteps = torch.from_numpy(table.timestep).to(torch.float32).to(engine.device)
+    vectors = [variant.vector for variant in guidance.variants]
+    if vectors[0] is None:
+        times = (engine.project_times(timesteps, None),) * len(vectors)
+    else:
+        times = tuple(engine.project_times(timesteps, vector) for vector in vectors)
+    return Conditions(
+        times=times, contexts=tuple(engine.project_context(variant.context) for variant in guidance.variants)
+    )
+
+
+@torch.inference_mode()
+def denoise(
+    engine: Engine,
+    table: StepTable,
+    guidance: Guidance,
+    conditions: Conditions,
+    noise: LatentNoise,
+    *,
+    on_row: StepCallback,
+) -> Tensor:
     """The latents at the end of `table`.
 
     Shapes: → [B, 4, h, w] float32.
@@ -57,17 +96,11 @@ def denoise(engine: Engine, table: StepTable, guidance: Guidance, noise: LatentN
     state = torch.zeros((slots, *first.shape), device=first.device)
     state[0] = first * table.initial_scale
     nothing = torch.zeros_like(first)
-    variants = [for_images(variant, len(first)) for variant in guidance.variants]
     rows = len(plan.matrix)
     for row in range(rows):
-        variant = variants[guidance.variant_of_evaluation[row]]
         x = state[0]
-        outputs = engine.predict(
-            (x * plan.scale_in[row]).repeat(guidance.batch, 1, 1, 1),
-            plan.timesteps[row].expand(guidance.batch * len(x)),
-            variant.context,
-            variant.vector,
-        )
+        told = conditions.at(row, guidance.variant_of_evaluation[row], len(x))
+        outputs = engine.predict((x * plan.scale_in[row]).repeat(guidance.batch, 1, 1, 1), *told)
         output, negative_output = combine(outputs.view(guidance.batch, *x.shape), guidance.weights)
         kept = plan.skip[row] * x
         denoised, negative = kept + plan.out[row] * output, kept + plan.out[row] * negative_output
@@ -98,14 +131,7 @@ def plan_table(table: StepTable, prediction: Prediction, device: torch.device) -
 
     return Plan(
         matrix=sent(torch.from_numpy(table.matrix)),
-        timesteps=sent(torch.from_numpy(table.timestep)),
         scale_in=sent(scale_in),
         skip=sent(skip),
         out=sent(out),
     )
-
-
-def for_images(variant: Variant, images: int) -> Variant:
-    """`variant` with each prompt repeated for every image of the batch."""
-    vector = None if variant.vector is None else variant.vector.repeat_interleave(images, dim=0)
-    return Variant(context=variant.context.repeat_interleave(images, dim=0), vector=vector)

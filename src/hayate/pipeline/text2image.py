@@ -10,7 +10,7 @@ import numpy as np
 
 from hayate.engines.base import Engine
 from hayate.pipeline.decode import decode_latents
-from hayate.pipeline.denoise import LatentNoise, StepCallback, denoise
+from hayate.pipeline.denoise import LatentNoise, StepCallback, denoise, project_conditions
 from hayate.pipeline.guidance import Guidance, build_guidance
 from hayate.pipeline.noise import BatchNoise, NoiseRequest, noise_for
 from hayate.pipeline.resolve import Job, Seeds
@@ -44,10 +44,11 @@ def text2image(engine: Engine, job: Job, on_row: StepCallback) -> Iterator[Batch
     """
     started = time.perf_counter()
     guidance = build_guidance(engine, (job.prompt, job.negative), job.style, job.guidance, job.table.rows)
+    conditions = project_conditions(engine, job.table, guidance)
     encoded = time.perf_counter()
     for seeds in job.batches():
         noise = latent_noise(job.table, job.noise_request(seeds, engine.device))
-        latents = denoise(engine, job.table, guidance, noise, on_row)
+        latents = denoise(engine, job.table, guidance, conditions, noise, on_row=on_row)
         sampled = time.perf_counter()
         pictures = decode_latents(engine, latents)
         decoded = time.perf_counter()

@@ -40,7 +40,7 @@ def skeleton() -> Iterator[None]:
     it decomposes random numbers with.
     """
     _freeze_imports()
-    with torch.device("meta"), _WithoutInitialisation():
+    with _Skeleton():
         yield
 
 
@@ -53,18 +53,24 @@ def _freeze_imports() -> None:
     gc.freeze()
 
 
-class _WithoutInitialisation(TorchFunctionMode):
-    """Skips what `torch.nn.init` and the in-place fills would do."""
+class _Skeleton(TorchFunctionMode):
+    """Makes tensors on `meta`, and skips what `torch.nn.init` and the in-place fills would do.
+
+    One mode for both: each costs a Python call for every tensor, and there are thousands.
+    """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         named = kwargs or {}
+        if func in _FACTORIES:
+            return func(*args, **{**named, "device": "meta"}) if named.get("device") is None else func(*args, **named)
         if func in _FILLS or getattr(func, "__module__", "") == "torch.nn.init":
             return args[0] if args else named["tensor"]
         return func(*args, **named)
 
 
+_FACTORIES = frozenset({torch.empty, torch.zeros, torch.ones})
 _FILLS = frozenset({Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_})
 
 

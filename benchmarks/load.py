@@ -105,10 +105,11 @@ def _prepare_safetensors() -> Callable[[Path], Iterable]:
 
 def _prepare_hayate() -> Callable[[Path], Iterable]:
     from hayate.models.clip import text_encoder
+    from hayate.models.layers import skeleton
     from hayate.models.unet import UNet
     from hayate.models.vae import AutoencoderKL
     from hayate.weights.detect import UNET_PREFIX, VAE_PREFIX, detect_checkpoint
-    from hayate.weights.load import load_part, skeleton
+    from hayate.weights.load import load_part
     from hayate.weights.read import open_checkpoint
 
     def read(path: Path) -> Iterable:

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from hayate.models import config as models
 from hayate.models.clip import text_encoder
+from hayate.models.layers import skeleton
 from hayate.models.unet import UNet
 from hayate.models.vae import AutoencoderKL
 from hayate.weights.detect import UNET_PREFIX, VAE_PREFIX
-from hayate.weights.load import skeleton
 
 
 def make_sd15_file(path: Path, *, seed: int = 0) -> None:

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from hayate.models import config as models
 from hayate.models.clip import text_encoder
 from hayate.models.config import Family, ModelConfig, Prediction, TextConfig, UNetConfig, VAEConfig
+from hayate.models.layers import skeleton
 from hayate.models.unet import UNet
 from hayate.models.vae import AutoencoderKL
 from hayate.weights.detect import PUBLISHED, UNET_PREFIX, VAE_PREFIX
-from hayate.weights.load import skeleton
 
 _VAE = VAEConfig(channels=32, multipliers=(1, 1, 2, 2), res_blocks=1)
 _UNETS: Mapping[Family, UNetConfig] = {

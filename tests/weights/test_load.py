@@ -9,8 +9,9 @@ from torch import nn
 
 from hayate.errors import TensorMismatch
 from hayate.models.config import Family
+from hayate.models.layers import Conv2d, LayerNorm, Linear, parameter, skeleton
 from hayate.weights.detect import detect_checkpoint
-from hayate.weights.load import load_part, pour_part, skeleton
+from hayate.weights.load import load_part, pour_part
 from hayate.weights.read import open_checkpoint
 from tests.tiny_models import networks, write_tiny
 
@@ -20,9 +21,9 @@ class Small(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.proj = nn.Linear(3, 4)
-        self.q = nn.Conv2d(4, 4, 1)
-        self.norm = nn.LayerNorm(4)
+        self.proj = Linear(3, 4)
+        self.q = Conv2d(4, 4, 1)
+        self.norm = LayerNorm(4)
 
 
 @pytest.fixture
@@ -147,7 +148,7 @@ def test_a_projection_of_no_width_is_not_looked_for(tmp_path, tensors):
     save_file(tensors, path)
     with skeleton():
         module = Small()
-        module.text_projection = nn.Parameter(torch.empty(4, 0))
+        module.text_projection = parameter(4, 0, std=1.0)
     with open_checkpoint(path) as checkpoint:
         load_part(module, checkpoint, "net.")
     assert not module.text_projection.is_meta

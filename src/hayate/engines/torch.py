@@ -11,11 +11,12 @@ from torch import Tensor
 
 from hayate.models.clip import CLIPText, OpenCLIPText, TextEncoding, text_encoder
 from hayate.models.config import ModelConfig
+from hayate.models.layers import skeleton
 from hayate.models.unet import UNet
 from hayate.models.vae import AutoencoderKL
 from hayate.runtime.precision import Precision
 from hayate.weights.detect import UNET_PREFIX, detect_checkpoint, detect_vae, vae_prefix
-from hayate.weights.load import load_part, skeleton
+from hayate.weights.load import load_part
 from hayate.weights.read import open_checkpoint
 
 

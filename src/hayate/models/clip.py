@@ -9,7 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hayate.models.config import TextConfig, TextLayout
-from hayate.models.layers import Attention, merge_heads, scaled_dot_product, split_heads
+from hayate.models.layers import (
+    Attention,
+    Embedding,
+    LayerNorm,
+    Linear,
+    merge_heads,
+    parameter,
+    scaled_dot_product,
+    split_heads,
+)
 
 
 class TextEncoding(NamedTuple):
@@ -38,7 +47,7 @@ class CLIPText(nn.Module):
         self.config = config
         self.embeddings = CLIPEmbeddings(config)
         self.encoder = CLIPLayers(config, attention)
-        self.final_layer_norm = nn.LayerNorm(config.width)
+        self.final_layer_norm = LayerNorm(config.width)
 
     def forward(self, ids: Tensor, skip: int | None = None) -> TextEncoding:
         """The context `skip` layers before the end (1: the last), the file's own choice by default.
@@ -57,8 +66,8 @@ class CLIPEmbeddings(nn.Module):
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
-        self.token_embedding = nn.Embedding(config.vocabulary, config.width)
-        self.position_embedding = nn.Embedding(config.positions, config.width)
+        self.token_embedding = Embedding(config.vocabulary, config.width)
+        self.position_embedding = Embedding(config.positions, config.width)
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.token_embedding(ids) + self.position_embedding.weight[: ids.shape[1]]
@@ -77,9 +86,9 @@ class CLIPLayer(nn.Module):
 
     def __init__(self, config: TextConfig, attention: Attention) -> None:
         super().__init__()
-        self.layer_norm1 = nn.LayerNorm(config.width)
+        self.layer_norm1 = LayerNorm(config.width)
         self.self_attn = CLIPAttention(config, attention)
-        self.layer_norm2 = nn.LayerNorm(config.width)
+        self.layer_norm2 = LayerNorm(config.width)
         self.mlp = CLIPMLP(config)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,8 +102,8 @@ class CLIPMLP(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.activation = quick_gelu if config.is_quick_gelu else F.gelu
-        self.fc1 = nn.Linear(config.width, config.mlp_width)
-        self.fc2 = nn.Linear(config.mlp_width, config.width)
+        self.fc1 = Linear(config.width, config.mlp_width)
+        self.fc2 = Linear(config.mlp_width, config.width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(self.activation(self.fc1(x)))
@@ -107,10 +116,10 @@ class CLIPAttention(nn.Module):
         super().__init__()
         self.attention = attention
         self.heads = config.heads
-        self.q_proj = nn.Linear(config.width, config.width)
-        self.k_proj = nn.Linear(config.width, config.width)
-        self.v_proj = nn.Linear(config.width, config.width)
-        self.out_proj = nn.Linear(config.width, config.width)
+        self.q_proj = Linear(config.width, config.width)
+        self.k_proj = Linear(config.width, config.width)
+        self.v_proj = Linear(config.width, config.width)
+        self.out_proj = Linear(config.width, config.width)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (split_heads(part(x), self.heads) for part in (self.q_proj, self.k_proj, self.v_proj))
@@ -126,13 +135,11 @@ class OpenCLIPText(nn.Module):
     def __init__(self, config: TextConfig, attention: Attention = scaled_dot_product) -> None:
         super().__init__()
         self.config = config
-        self.token_embedding = nn.Embedding(config.vocabulary, config.width)
-        self.positional_embedding = nn.Parameter(torch.empty(config.positions, config.width))
+        self.token_embedding = Embedding(config.vocabulary, config.width)
+        self.positional_embedding = parameter(config.positions, config.width, std=0.01)
         self.transformer = OpenCLIPLayers(config, attention)
-        self.ln_final = nn.LayerNorm(config.width)
-        self.text_projection = nn.Parameter(torch.empty(config.width, config.projection_width))
-        nn.init.normal_(self.positional_embedding, std=0.01)
-        nn.init.normal_(self.text_projection, std=config.width**-0.5)
+        self.ln_final = LayerNorm(config.width)
+        self.text_projection = parameter(config.width, config.projection_width, std=config.width**-0.5)
 
     def forward(self, ids: Tensor, skip: int | None = None) -> TextEncoding:
         """The context `skip` layers before the end and the projected, normed state of the end token.
@@ -164,9 +171,9 @@ class OpenCLIPLayer(nn.Module):
 
     def __init__(self, config: TextConfig, attention: Attention) -> None:
         super().__init__()
-        self.ln_1 = nn.LayerNorm(config.width)
+        self.ln_1 = LayerNorm(config.width)
         self.attn = OpenCLIPAttention(config, attention)
-        self.ln_2 = nn.LayerNorm(config.width)
+        self.ln_2 = LayerNorm(config.width)
         self.mlp = OpenCLIPMLP(config)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -180,8 +187,8 @@ class OpenCLIPMLP(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.activation = quick_gelu if config.is_quick_gelu else F.gelu
-        self.c_fc = nn.Linear(config.width, config.mlp_width)
-        self.c_proj = nn.Linear(config.mlp_width, config.width)
+        self.c_fc = Linear(config.width, config.mlp_width)
+        self.c_proj = Linear(config.mlp_width, config.width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.c_proj(self.activation(self.c_fc(x)))
@@ -194,10 +201,9 @@ class OpenCLIPAttention(nn.Module):
         super().__init__()
         self.attention = attention
         self.heads = config.heads
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * config.width, config.width))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * config.width))
-        self.out_proj = nn.Linear(config.width, config.width)
-        nn.init.normal_(self.in_proj_weight, std=config.width**-0.5)
+        self.in_proj_weight = parameter(3 * config.width, config.width, std=config.width**-0.5)
+        self.in_proj_bias = parameter(3 * config.width, std=0.0)
+        self.out_proj = Linear(config.width, config.width)
 
     def forward(self, x: Tensor) -> Tensor:
         packed = F.linear(x, self.in_proj_weight, self.in_proj_bias)

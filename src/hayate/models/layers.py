@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import math
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -45,8 +49,65 @@ def sinusoidal_embedding(positions: Tensor, width: int) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
+class _Making(threading.local):
+    """Whether this thread builds skeletons."""
+
+    is_skeleton = False
+
+
+_making = _Making()
+
+
+@contextmanager
+def skeleton() -> Iterator[None]:
+    """Inside it, the layers of this module are made on the `meta` device: shapes without memory, nothing initialised.
+
+    Cost: 0.02 s for the 1,500 modules of a full-size SD1 model, where PyTorch's own constructors take three times that
+    on `meta`, and seconds when they initialise.
+    """
+    _freeze_imports()
+    _making.is_skeleton = True
+    try:
+        yield
+    finally:
+        _making.is_skeleton = False
+
+
+@cache
+def _freeze_imports() -> None:
+    """Hides what imports left from the garbage collector, once in a process.
+
+    Making thousands of parameters sets the collector off; walking through all of torch would cost it 0.1 s every time.
+    """
+    gc.freeze()
+
+
+def parameter(*shape: int, std: float) -> nn.Parameter:
+    """A parameter of normal random numbers, or, in a `skeleton`, a shape alone."""
+    return nn.Parameter(_shape_alone(shape) if _making.is_skeleton else std * torch.randn(shape))
+
+
+@cache
+def _shape_alone(shape: tuple[int, ...]) -> Tensor:
+    return torch.empty(shape, device="meta")
+
+
+def _give_parameters(layer: Layer, weight: tuple[int, ...], bias: int | None) -> None:
+    """Makes the weight and bias of a layer, initialised as PyTorch's layer of the same name, unless in a `skeleton`."""
+    make = _shape_alone if _making.is_skeleton else torch.empty
+    layer.register_parameter("weight", nn.Parameter(make(weight)))
+    layer.register_parameter("bias", None if bias is None else nn.Parameter(make((bias,))))
+    if not _making.is_skeleton:
+        layer.reset_parameters()
+
+
 class Linear(nn.Linear):
     """A linear layer that can end in the sum with a residual stream."""
+
+    def __init__(self, in_features: int, out_features: int, *, bias: bool = True) -> None:
+        nn.Module.__init__(self)
+        self.__dict__.update(in_features=in_features, out_features=out_features)
+        _give_parameters(self, (out_features, in_features), out_features if bias else None)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         y = F.linear(x, self.weight, self.bias)
@@ -54,10 +115,26 @@ class Linear(nn.Linear):
 
 
 class Conv2d(nn.Conv2d):
-    """A convolution that can end in the sum with a residual stream."""
+    """A square convolution that can end in the sum with a residual stream."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, padding: int = 0) -> None:
+        nn.Module.__init__(self)
+        self.__dict__.update(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            kernel_size=(kernel, kernel),
+            stride=(stride, stride),
+            padding=(padding, padding),
+            dilation=(1, 1),
+            transposed=False,
+            output_padding=(0, 0),
+            groups=1,
+            padding_mode="zeros",
+        )
+        _give_parameters(self, (out_channels, in_channels, kernel, kernel), out_channels)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        y = super().forward(x)
+        y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
         return y if residual is None else residual + y
 
 
@@ -65,8 +142,9 @@ class GroupNorm(nn.GroupNorm):
     """A group norm that can begin with the addition of a number per channel and end in SiLU."""
 
     def __init__(self, groups: int, channels: int, *, eps: float, is_activated: bool) -> None:
-        super().__init__(groups, channels, eps=eps)
-        self.is_activated = is_activated
+        nn.Module.__init__(self)
+        self.__dict__.update(num_groups=groups, num_channels=channels, eps=eps, affine=True, is_activated=is_activated)
+        _give_parameters(self, (channels,), channels)
 
     def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Shapes: x [B, C, h, w], shift [B or 1, C]."""
@@ -75,6 +153,35 @@ class GroupNorm(nn.GroupNorm):
 
     def extra_repr(self) -> str:
         return super().extra_repr() + (", SiLU" if self.is_activated else "")
+
+
+class LayerNorm(nn.LayerNorm):
+    """A layer norm over the last dimension, with PyTorch's eps of 1e-5."""
+
+    def __init__(self, width: int) -> None:
+        nn.Module.__init__(self)
+        self.__dict__.update(normalized_shape=(width,), eps=1e-5, elementwise_affine=True)
+        _give_parameters(self, (width,), width)
+
+
+class Embedding(nn.Embedding):
+    """A table of vectors."""
+
+    def __init__(self, count: int, width: int) -> None:
+        nn.Module.__init__(self)
+        self.__dict__.update(
+            num_embeddings=count,
+            embedding_dim=width,
+            padding_idx=None,
+            max_norm=None,
+            norm_type=2.0,
+            scale_grad_by_freq=False,
+            sparse=False,
+        )
+        _give_parameters(self, (count, width), None)
+
+
+Layer = Linear | Conv2d | GroupNorm | LayerNorm | Embedding
 
 
 class Upsample(nn.Module):

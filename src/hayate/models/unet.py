@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from hayate.models.config import UNetConfig
 from hayate.models.layers import (
     Attention,
+    LayerNorm,
     Linear,
     Upsample,
     conv1x1,
@@ -224,9 +225,9 @@ class TransformerBlock(nn.Module):
         self.attn1 = SelfAttention(channels, heads, attention)
         self.ff = FeedForward(channels)
         self.attn2 = CrossAttention(channels, context_width, heads, attention)
-        self.norm1 = nn.LayerNorm(channels)
-        self.norm2 = nn.LayerNorm(channels)
-        self.norm3 = nn.LayerNorm(channels)
+        self.norm1 = LayerNorm(channels)
+        self.norm2 = LayerNorm(channels)
+        self.norm3 = LayerNorm(channels)
 
     def forward(self, x: Tensor, contexts: Sequence[Tensor]) -> Tensor:
         x = self.attn1(self.norm1(x), x)

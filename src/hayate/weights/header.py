@@ -31,6 +31,9 @@ DTYPE_BITS: Mapping[str, int] = MappingProxyType(
 )
 """Size of one element of each dtype that safetensors knows."""
 
+_FIELDS = {"dtype", "shape", "data_offsets"}
+_NATURAL = {int}
+
 AGAIN = "download or copy the file again"
 """The hint for any damage that only the source of the file can mend."""
 
@@ -128,31 +131,40 @@ def _check_metadata(metadata: Any, path: Path) -> dict[str, str]:
 
 def _check_entry(name: str, entry: Any, data_start: int, path: Path) -> TensorInfo:
     """One tensor's entry, checked in itself: fields, types, dtype, and size against shape."""
-    label = f"{path}: tensor {clip(name)!r}"
     if not name:
         raise BrokenFile(f"{path} has a tensor without a name", hint=AGAIN)
-    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise BrokenFile(f"{label} must have exactly dtype, shape and data_offsets", hint=AGAIN)
+    try:
+        start, end = _check_fields(entry)
+    except ValueError as error:
+        raise BrokenFile(f"{path}: tensor {clip(name)!r} {error}", hint=AGAIN) from error
+    return TensorInfo(dtype=entry["dtype"], shape=tuple(entry["shape"]), start=data_start + start, end=data_start + end)
+
+
+def _check_fields(entry: Any) -> tuple[int, int]:
+    """The offsets of an entry that is right in itself.
+
+    Raises: ValueError, whose text goes on from the tensor's name.
+    """
+    if not isinstance(entry, dict) or entry.keys() != _FIELDS:
+        raise ValueError("must have exactly dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
-        raise BrokenFile(f"{label} has the unknown dtype {clip(str(dtype))!r}", hint=AGAIN)
+        raise ValueError(f"has the unknown dtype {clip(str(dtype))!r}")
     if not (_is_naturals(shape) and _is_naturals(offsets) and len(offsets) == 2):
-        raise BrokenFile(f"{label} has a malformed shape or data_offsets", hint=AGAIN)
+        raise ValueError("has a malformed shape or data_offsets")
     start, end = offsets
     size_bits = DTYPE_BITS[dtype]
     for length in shape:
         size_bits *= length
         if size_bits > _MAX_UINT64:
-            raise BrokenFile(f"{label} has an impossible shape", hint=AGAIN)
+            raise ValueError("has an impossible shape")
     if size_bits != 8 * (end - start):
-        raise BrokenFile(
-            f"{label} has {end - start:,} bytes, but its shape and dtype take {size_bits / 8:,g}", hint=AGAIN
-        )
-    return TensorInfo(dtype=dtype, shape=tuple(shape), start=data_start + start, end=data_start + end)
+        raise ValueError(f"has {end - start:,} bytes, but its shape and dtype take {size_bits / 8:,g}")
+    return start, end
 
 
 def _is_naturals(value: Any) -> bool:
-    return isinstance(value, list) and all(type(item) is int for item in value)
+    return isinstance(value, list) and set(map(type, value)) <= _NATURAL
 
 
 def _check_layout(infos: list[tuple[str, TensorInfo]], data_start: int, size_bytes: int, path: Path) -> None:

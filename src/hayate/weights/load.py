@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cache
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from hayate.errors import TensorMismatch, clip, nearest
 from hayate.weights.read import Checkpoint
@@ -32,48 +27,6 @@ IGNORED = (
 _IGNORED = re.compile("|".join(f"(?:{pattern})" for pattern in IGNORED))
 
 
-@contextmanager
-def skeleton() -> Iterator[None]:
-    """Inside it, modules are made on the `meta` device: shapes without memory, and nothing is initialised.
-
-    Cost: 0.1 s for a full-size SD1 model; initialising on `meta` would add the seconds that torch takes to import what
-    it decomposes random numbers with.
-    """
-    _freeze_imports()
-    with _Skeleton():
-        yield
-
-
-@cache
-def _freeze_imports() -> None:
-    """Hides what imports left from the garbage collector, once in a process.
-
-    Making thousands of parameters sets the collector off; walking through all of torch would cost it 0.1 s every time.
-    """
-    gc.freeze()
-
-
-class _Skeleton(TorchFunctionMode):
-    """Makes tensors on `meta`, and skips what `torch.nn.init` and the in-place fills would do.
-
-    One mode for both: each costs a Python call for every tensor, and there are thousands.
-    """
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        named = kwargs or {}
-        if func in _FACTORIES:
-            return func(*args, **{**named, "device": "meta"}) if named.get("device") is None else func(*args, **named)
-        if func in _FILLS or getattr(func, "__module__", "") == "torch.nn.init":
-            return args[0] if args else named["tensor"]
-        return func(*args, **named)
-
-
-_FACTORIES = frozenset({torch.empty, torch.zeros, torch.ones})
-_FILLS = frozenset({Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_})
-
-
 def load_part(
     module: nn.Module,
     checkpoint: Checkpoint,
@@ -89,11 +42,10 @@ def load_part(
     module is as it was.
     Cost: no copy where dtype and device stay; the weights are then views of the mapped file, read when first used.
     """
-    tensors = _matching(module, checkpoint, prefix)
-    owners = dict(module.named_modules())
-    for name, tensor in tensors.items():
-        path, _, attribute = name.rpartition(".")
-        setattr(owners[path], attribute, nn.Parameter(tensor.to(device, dtype), requires_grad=False))
+    tensors = iter(_matching(module, checkpoint, prefix).values())
+    for owner in module.modules():
+        for name, _ in owner.named_parameters(recurse=False):
+            owner.register_parameter(name, nn.Parameter(next(tensors).to(device, dtype), requires_grad=False))
 
 
 @torch.no_grad()
@@ -132,7 +84,8 @@ def _fitting(checkpoint: Checkpoint, name: str, like: Tensor) -> Tensor:
             f"{checkpoint.path}: tensor {name!r} is missing", hint="the file is incomplete or of another architecture"
         )
     info = checkpoint.tensors[name]
-    if _without_kernel(info.shape) != _without_kernel(like.shape):
+    is_same = info.shape == like.shape
+    if not is_same and _without_kernel(info.shape) != _without_kernel(like.shape):
         raise TensorMismatch(
             f"{checkpoint.path}: tensor {name!r} has shape {list(info.shape)}, not {list(like.shape)}",
             hint="the file is damaged or of another architecture",
@@ -143,7 +96,7 @@ def _fitting(checkpoint: Checkpoint, name: str, like: Tensor) -> Tensor:
             f"{checkpoint.path}: tensor {name!r} holds {info.dtype}, not floating-point numbers",
             hint="use a file that is not quantised",
         )
-    return tensor.view(like.shape)
+    return tensor if is_same else tensor.view(like.shape)
 
 
 def _without_kernel(shape: Sequence[int]) -> tuple[int, ...]:

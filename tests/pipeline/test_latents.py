@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from hayate.engines.torch import TorchEngine
+from hayate.engines.networks import Loaders
+from hayate.engines.torch import EngineFiles, TorchEngine
 from hayate.models.clip import text_encoder
 from hayate.models.config import SD1, SD2, SDXL, ModelConfig, Prediction
 from hayate.models.unet import UNet
@@ -78,6 +80,7 @@ def engine_and_references(config: ModelConfig) -> tuple[TorchEngine, dict]:
         unet=unet,
         vae=vae,
         text=text,
+        files=EngineFiles(model=Path(), vae=Path(), loaders=Loaders()),
     )
     return engine, references
 

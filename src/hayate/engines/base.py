@@ -1,15 +1,20 @@
-"""What the pipeline asks of an engine: five calls and what it is."""
+"""What the pipeline asks of an engine: five calls, what it is, a wider form of itself, and proof of what acted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from hayate.models.clip import TextEncoding
 from hayate.models.config import ModelConfig
+from hayate.runtime.evidence import Evidence
+from hayate.runtime.precision import Precision
+
+Part = Literal["unet", "text", "vae"]
+"""One of an engine's networks, as `Precision` names them."""
 
 
 class Engine(Protocol):
@@ -20,6 +25,23 @@ class Engine(Protocol):
 
     @property
     def device(self) -> torch.device: ...
+
+    @property
+    def precision(self) -> Precision:
+        """What each network computes in."""
+        ...
+
+    def widen(self, part: Part, dtype: torch.dtype) -> Engine:
+        """An engine whose `part` computes in `dtype`, with weights from the file; the other networks are shared.
+
+        From the file, since a weight that overflowed when it was narrowed stays infinite in any type.
+        Raises: ModelFileError when the file is no longer what it was.
+        """
+        ...
+
+    def evidence(self) -> Sequence[Evidence]:
+        """What each optimisation of this engine was seen to do so far."""
+        ...
 
     def encode_text(self, encoder: int, ids: Tensor, skip: int | None) -> TextEncoding:
         """One encoder's view of a batch of chunks.

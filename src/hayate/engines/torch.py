@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from hayate.models.clip import CLIPText, OpenCLIPText, TextEncoding, text_encoder
+from hayate.engines.base import Part
+from hayate.engines.networks import Loaders, Networks
+from hayate.models.clip import CLIPText, OpenCLIPText, TextEncoding
 from hayate.models.config import ModelConfig
-from hayate.models.layers import skeleton
 from hayate.models.unet import UNet
 from hayate.models.vae import AutoencoderKL
+from hayate.runtime.evidence import Evidence
 from hayate.runtime.precision import Precision
-from hayate.weights.detect import UNET_PREFIX, detect_checkpoint, detect_vae, vae_prefix
-from hayate.weights.load import load_part
-from hayate.weights.read import open_checkpoint
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFiles:
+    """Where an engine's networks came from, and how."""
+
+    model: Path
+    vae: Path
+    loaders: Loaders
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TorchEngine:
     """Implements `engines.base.Engine`."""
 
@@ -30,6 +38,23 @@ class TorchEngine:
     unet: UNet
     vae: AutoencoderKL
     text: tuple[CLIPText | OpenCLIPText, ...]
+    files: EngineFiles
+    prepared: tuple[Evidence, ...] = ()
+    """What was made of the networks when they were loaded."""
+
+    def widen(self, part: Part, dtype: torch.dtype) -> TorchEngine:
+        precision = replace(self.precision, **{part: dtype})
+        files = self.files
+        if part == "vae":
+            vae = files.loaders.vae(files.vae, self.config, dtype, self.device)
+            return replace(self, precision=precision, vae=vae)
+        networks = files.loaders.networks(files.model, self.device, precision)
+        if part == "unet":
+            return replace(self, precision=precision, unet=networks.unet)
+        return replace(self, precision=precision, text=networks.text)
+
+    def evidence(self) -> tuple[Evidence, ...]:
+        return self.prepared
 
     @torch.inference_mode()
     def encode_text(self, encoder: int, ids: Tensor, skip: int | None) -> TextEncoding:
@@ -57,35 +82,35 @@ class TorchEngine:
         return self.vae.decode((latents / self.vae.config.scale).to(self.precision.vae)).float()
 
 
-def load_engine(path: Path, device: torch.device, precision: Precision, *, vae_path: Path | None = None) -> TorchEngine:
-    """Builds the networks without memory and assigns the file's tensors to them.
+def load_engine(
+    path: Path,
+    device: torch.device,
+    precision: Precision,
+    *,
+    vae_path: Path | None = None,
+    loaders: Loaders | None = None,
+) -> TorchEngine:
+    """The engine of a checkpoint, with its own VAE or that of another file.
 
-    Raises: ModelFileError when the file is broken, is no checkpoint, or lacks a tensor.
-    Cost: no copy of a tensor whose type and device are already right.
+    Raises: ModelFileError when a file is broken, is no checkpoint, or lacks a tensor.
     """
-    with open_checkpoint(path) as checkpoint:
-        config = detect_checkpoint(checkpoint)
-        checkpoint.prefetch()
-        with skeleton():
-            unet = UNet(config.unet)
-            encoders = tuple(text_encoder(part) for part in config.text)
-        load_part(unet, checkpoint, UNET_PREFIX, dtype=precision.unet, device=device)
-        for encoder in encoders:
-            load_part(encoder, checkpoint, encoder.config.prefix, dtype=precision.text, device=device)
-    vae = load_vae(vae_path or path, config, precision.vae, device)
+    files = EngineFiles(model=path, vae=vae_path or path, loaders=loaders or Loaders())
+    networks = files.loaders.networks(path, device, precision)
+    vae = files.loaders.vae(files.vae, networks.config, precision.vae, device)
+    return assemble(networks, vae, files, device, precision)
+
+
+def assemble(
+    networks: Networks, vae: AutoencoderKL, files: EngineFiles, device: torch.device, precision: Precision
+) -> TorchEngine:
+    """An engine of loaded parts."""
     return TorchEngine(
-        config=config, device=device, precision=precision, unet=unet.eval(), vae=vae.eval(), text=encoders
+        config=networks.config,
+        device=device,
+        precision=precision,
+        unet=networks.unet,
+        vae=vae,
+        text=networks.text,
+        files=files,
+        prepared=networks.evidence,
     )
-
-
-def load_vae(path: Path, config: ModelConfig, dtype: torch.dtype, device: torch.device) -> AutoencoderKL:
-    """The VAE of a checkpoint or of a file of its own, for the U-Net that `config` describes.
-
-    Raises: ModelFileError.
-    """
-    with open_checkpoint(path) as checkpoint:
-        found = detect_vae(checkpoint.tensors, checkpoint.metadata, source=str(path), scale=config.vae.scale)
-        with skeleton():
-            vae = AutoencoderKL(found)
-        load_part(vae, checkpoint, vae_prefix(checkpoint.tensors), dtype=dtype, device=device)
-    return vae

@@ -27,8 +27,7 @@ def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, is_causal: bool = False)
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """Shapes: [B, N, heads·d] → [B, heads, N, d]."""
-    batch, length, width = x.shape
-    return x.view(batch, length, heads, width // heads).transpose(1, 2)
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
 def merge_heads(x: Tensor) -> Tensor:
@@ -140,6 +139,8 @@ class Conv2d(nn.Conv2d):
 
 class GroupNorm(nn.GroupNorm):
     """A group norm that can begin with the addition of a number per channel and end in SiLU."""
+
+    is_activated: bool
 
     def __init__(self, groups: int, channels: int, *, eps: float, is_activated: bool) -> None:
         nn.Module.__init__(self)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from hayate import __version__
@@ -12,6 +12,7 @@ from hayate.pipeline.infotext import Infotext, order_parameters
 from hayate.pipeline.noise import NoiseSource
 from hayate.pipeline.resolve import Job
 from hayate.prompt.chunks import Emphasis
+from hayate.runtime.evidence import Evidence
 from hayate.samplers.table import Fresh
 
 AUTOMATIC = "Automatic"
@@ -56,10 +57,40 @@ def schedule_label(job: Job) -> str:
     return AUTOMATIC if is_automatic and job.sampler.default_schedule == "Uniform" else job.table.schedule
 
 
-def record(job: Job, seconds: Mapping[str, float], plan: Mapping[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """What the pictures took so far, and what acted."""
+
+    seconds: Mapping[str, float]
+    """Per phase: load, encode, sample, decode, save. Saving, in a thread of its own, is that of the pictures before."""
+    rows: int
+    """U-Net batches that were computed."""
+    peak_memory_bytes: int | None
+    evidence: tuple[Evidence, ...]
+
+    def as_object(self) -> dict[str, Any]:
+        """The record's `speed`, as JSON can hold it."""
+        sample_s = self.seconds["sample"]
+        attention = next((each for each in self.evidence if each.name == "attention"), None)
+        return {
+            "seconds": {phase: round(value, 3) for phase, value in self.seconds.items()},
+            "it_per_s": round(self.rows / sample_s, 3) if sample_s > 0 else None,
+            "peak_memory_bytes": self.peak_memory_bytes,
+            "attention": attention.requested if attention and attention.active else None,
+            "evidence": [asdict(each) for each in self.evidence],
+        }
+
+
+def record(job: Job, plan: Mapping[str, Any], speed: Speed, notes: Iterable[str]) -> dict[str, Any]:
     """Everything asked and resolved, as JSON can hold it, for the picture's second text chunk."""
     asked = {key: value for key, value in asdict(job.request).items() if value not in (None, ())}
-    return {"version": __version__, "asked": asked, "plan": dict(plan), "seconds": dict(seconds)}
+    return {
+        "version": __version__,
+        "asked": asked,
+        "plan": dict(plan),
+        "notes": list(notes),
+        "speed": speed.as_object(),
+    }
 
 
 def _emphasis_matters(job: Job) -> bool:

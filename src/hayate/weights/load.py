@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ IGNORED = (
 )
 """Tensors, by pattern of their name after the prefix, that real files carry and no network here uses."""
 
+_ALIGNED_BYTES = 64
 _IGNORED = re.compile("|".join(f"(?:{pattern})" for pattern in IGNORED))
 
 
@@ -48,15 +50,46 @@ def load_part(
             owner.register_parameter(name, nn.Parameter(next(tensors).to(device, dtype), requires_grad=False))
 
 
-@torch.no_grad()
 def pour_part(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> None:
     """Copies a checkpoint's tensors into the standing parameters of `module`, which keep their dtype and device.
 
     Raises: TensorMismatch as `load_part` does; then the module is as it was.
     """
     tensors = _matching(module, checkpoint, prefix)
-    for name, parameter in module.named_parameters():
-        parameter.copy_(tensors[name])
+    pour([module], list(tensors.values()))
+
+
+@torch.no_grad()
+def pour(modules: Iterable[nn.Module], tensors: Sequence[Tensor]) -> int:
+    """Copies `tensors` into the standing parameters of `modules`, one for each, in their order; how many bytes it was.
+
+    What was made from the parameters' addresses (CUDA graphs, compiled steps) stays good.
+    Raises: TensorMismatch where number or shapes differ; then nothing is changed.
+    Cost: from page-locked memory to a GPU the copies are only begun: synchronise before the memory is changed or freed.
+    """
+    standing = [parameter for module in modules for parameter in module.parameters()]
+    if [each.shape for each in standing] != [each.shape for each in tensors]:
+        raise TensorMismatch(
+            "the weights are not those of the architecture that stands", hint="load the model into networks of its own"
+        )
+    for parameter, tensor in zip(standing, tensors, strict=True):
+        parameter.copy_(tensor, non_blocking=True)
+    return sum(parameter.nbytes for parameter in standing)
+
+
+def gather(modules: Iterable[nn.Module], allocate: Callable[[int], Tensor]) -> tuple[Tensor, ...]:
+    """Copies of all parameters of `modules`, side by side in one block of memory, for `pour`.
+
+    `allocate` gives the block: so many bytes, as uint8. Dtypes, strides and order are the parameters'.
+    """
+    parameters = [parameter.detach() for module in modules for parameter in module.parameters()]
+    starts = [0, *itertools.accumulate(-(-each.nbytes // _ALIGNED_BYTES) * _ALIGNED_BYTES for each in parameters)]
+    block = allocate(starts[-1])
+    copies = []
+    for start, parameter in zip(starts, parameters, strict=False):
+        place = block[start : start + parameter.nbytes].view(parameter.dtype)
+        copies.append(place.as_strided(parameter.shape, parameter.stride()).copy_(parameter))
+    return tuple(copies)
 
 
 def _matching(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> dict[str, Tensor]:

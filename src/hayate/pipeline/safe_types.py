@@ -1,0 +1,108 @@
+"""What was learnt of model files: the type in which a part of them gives finite numbers, kept for the next start."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from hayate.engines.base import Part
+from hayate.pipeline.guards import TITLES
+from hayate.runtime.precision import DTYPES, Precision, dtype_name
+
+logger = logging.getLogger(__name__)
+
+FILE_NAME = "safe-types.json"
+MAX_BYTES = 4 * 1024 * 1024
+REACH = (torch.float16, torch.bfloat16, torch.float32)
+"""From the narrowest to the widest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SafeTypes:
+    """The memory of one job: which file each part comes from, and the JSON file in which the types are kept.
+
+    Entries go by path and hold the model file's size and time: a replaced file is a new one, and its entry is written
+    over. Two processes that write at once may lose one's entry, which then is learnt again.
+    """
+
+    path: Path
+    files: Mapping[Part, Path]
+
+    def applied_to(self, precision: Precision) -> tuple[Precision, list[str]]:
+        """`precision` with every part at least as wide as it is known to need, and a note for each that changed.
+
+        A damaged memory is one note and counts as empty.
+        """
+        entries, notes = _read(self.path)
+        for part, file in self.files.items():
+            safe, asked = _types(entries, file).get(part), getattr(precision, part)
+            if safe is None or REACH.index(safe) <= REACH.index(asked):
+                continue
+            precision = replace(precision, **{part: safe})
+            why = f"in {dtype_name(asked)} it made values that are not finite before"
+            notes.append(f"the {TITLES[part]} computes in {dtype_name(safe)}: {why}")
+        return precision, notes
+
+    def keep(self, part: Part, dtype: torch.dtype) -> bool:
+        """Remembers that `part` needs `dtype`; whether that succeeded. It is only slower if not."""
+        entries, _ = _read(self.path)
+        file = self.files[part]
+        try:
+            types = {known: dtype_name(type_) for known, type_ in (_types(entries, file) | {part: dtype}).items()}
+            entries[str(file.resolve())] = {"stamp": _stamp(file), "types": types}
+            _write(self.path, entries)
+        except OSError as error:
+            logger.warning("safe types can't be remembered in %s: %s", self.path, error)
+            return False
+        return True
+
+
+def _types(entries: Mapping[str, Any], file: Path) -> dict[Part, torch.dtype]:
+    """The types that the parts of `file`, as it is now, are known to need; what makes no sense is nothing."""
+    try:
+        entry = entries.get(str(file.resolve()))
+        if not isinstance(entry, dict) or entry.get("stamp") != _stamp(file):
+            return {}
+    except OSError:
+        return {}
+    types = entry.get("types")
+    found = {part: DTYPES.get(str(types.get(part))) for part in get_args(Part)} if isinstance(types, dict) else {}
+    return {part: dtype for part, dtype in found.items() if dtype is not None}
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """The entries, none if there is no file; a note if it can't be understood."""
+    try:
+        with path.open("rb") as file:
+            entries = json.loads(file.read(MAX_BYTES))
+    except FileNotFoundError:
+        return {}, []
+    except (OSError, ValueError, RecursionError):
+        entries = None
+    if not isinstance(entries, dict):
+        return {}, [f"{path} is damaged and was left out of account: what was learnt of models is learnt again"]
+    return entries, []
+
+
+def _write(path: Path, entries: Mapping[str, Any]) -> None:
+    """Replaces the file whole, so that a reader finds the old or the new one. Raises: OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        temporary.write_text(json.dumps(entries, indent=1), encoding="utf-8")
+        os.replace(temporary, path)  # noqa: PTH105
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _stamp(file: Path) -> list[int]:
+    status = file.stat()
+    return [status.st_size, status.st_mtime_ns]

@@ -45,7 +45,7 @@ MEASURING = {
     "batches-sdxl": 110,
 }
 """One after the other, the most wanted first: whatever the time does not suffice for comes last."""
-TRIED = ("prepare-sd15-artefact", "prepare-sdxl-diffusers", "steps-sdxl", "card", "attention-sd15", "batches-sd15")
+TRIED = ("prepare-sd15-artefact", "prepare-sd15-hayate", "steps-sd15", "card", "attention-sdxl", "batches-sdxl")
 """Every kind of section once: a dry run, in one process."""
 GOALS = {"sd15": (105.0, 150.0), "sdxl": (22.6, 30.0)}
 """Units: steps per second of one picture on an H200: the number to pass, and the aim."""
@@ -74,7 +74,7 @@ def run_process(
         try:
             output, ended = process.communicate(timeout=limit_s)[0], ""
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            _kill(process)
             output, ended = process.communicate()[0], f"stopped after {limit_s:.0f} s"
         complaint.seek(0)
         last = (complaint.read().strip().splitlines() or ["no complaint"])[-1]
@@ -82,6 +82,13 @@ def run_process(
         ended = f"exit {process.returncode}: {last}"[:400] if process.returncode else "well"
     rows = [row for row in map(_row, output.splitlines()) if row]
     return Outcome(sections=tuple(sections), rows=rows, ended=ended, seconds=time.monotonic() - started)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    if os.name == "posix":
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True, check=False)
 
 
 def measure(sections: Sequence[str], *, is_dry: bool) -> list[Outcome]:

@@ -78,7 +78,7 @@ def batches(rig: Rig, name: str) -> None:
         best, best_rate = images, rate
     say("best batch", model=name, images=best, images_per_s_and_step=best_rate)
     del plain
-    steps(rig, name, best)
+    steps(rig, name, best, is_quick=rig.is_dry)
 
 
 def attention(rig: Rig, name: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -18,9 +20,12 @@ from hayate.models.config import Family
 from hayate.pipeline.resolve import resolve
 from hayate.pipeline.text2image import text2image
 from hayate.request import TextToImage
+from hayate.runtime.compile.call import BoundCall
 from hayate.runtime.compile.compiler import Compiler
+from hayate.runtime.compile.spec import Sizes
 from hayate.runtime.compile.state import Stage
 from hayate.runtime.compile.toolchain import toolchain_refusal
+from hayate.runtime.compile.trace import random_inputs
 from hayate.runtime.compile.workshop import Tools
 from hayate.runtime.evidence import Evidence
 from hayate.runtime.packed import pack
@@ -28,20 +33,23 @@ from hayate.runtime.precision import Precision
 from hayate.samplers.catalogue import SAMPLERS
 from hayate.settings import load_settings
 from tests.runtime.compile_fakes import UNRACED, load_eager, tools, worker
-from tests.tiny_models import write_tiny
+from tests.tiny_models import random_tensors, tiny_config, write
 
 CPU = torch.device("cpu")
 FP32 = Precision(unet=torch.float32, text=torch.float32, vae=torch.float32, reason="")
 ALL = frozenset({"unet", "vae", "text"})
+UNET = frozenset({"unet"})
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two checkpoints of one architecture."""
+    """Two checkpoints of one architecture, which has as few layers as are recognised, so that it compiles soon."""
     folder = tmp_path_factory.mktemp("models")
     paths = [folder / "one.safetensors", folder / "two.safetensors"]
+    config = tiny_config(Family.SD1)
+    config = replace(config, unet=replace(config.unet, multipliers=(1, 2), transformer_depths=(1, 0)))
     for seed, path in enumerate(paths):
-        write_tiny(path, Family.SD1, seed=seed)
+        write(path, dict(random_tensors(config, seed)))
     return paths
 
 
@@ -91,37 +99,83 @@ CHANGES: list[dict[str, object]] = [
 ]
 
 
-@pytest.mark.skipif(bool(toolchain_refusal(CPU)), reason="needs a C++ compiler")
-def test_twenty_changes_compile_nothing_and_the_next_start_finds_the_step(models: list[Path], tmp_path: Path) -> None:
-    """The one test with the real compiler: about 40 s of one core."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Real:
+    """What the real compiler made of the U-Net of both checkpoints."""
+
+    compiler: Compiler
+    folder: Path
+    eager: tuple[TorchEngine, ...]
+    compiled: tuple[CompiledEngine, ...]
+
+
+@pytest.fixture(scope="module")
+def real(models: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
+    """The one compilation by the real compiler in all tests: 45 s of one core."""
+    if reason := toolchain_refusal(CPU):
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("real")
+    compiler = Compiler(folder, UNRACED)
+    eager = tuple(eager_engine(path) for path in models)
+    compiled = tuple(engine_of(each, compiler, UNET) for each in eager)
+    assert np.array_equal(pixels(compiled[0]), pixels(eager[0])), "eager serves the first picture"
+    assert compiler.wait(900)
+    assert compiler.compilations == 1
+    yield Real(compiler=compiler, folder=folder, eager=eager, compiled=compiled)
+    compiler.close()
+
+
+def test_twenty_changes_compile_nothing_and_keep_every_picture(real: Real) -> None:
+    """Every change comes with the other checkpoint."""
     assert len(CHANGES) == 20
     assert {change["sampler"] for change in CHANGES if "sampler" in change} <= {each.name for each in SAMPLERS}
-    first, second = (eager_engine(path) for path in models)
-    compiler = Compiler(tmp_path / "compiled", UNRACED)
-    engine = engine_of(first, compiler, frozenset({"unet"}))
-    waited_for = pixels(engine)
-    assert np.array_equal(waited_for, pixels(first)), "eager serves the first picture"
-    assert compiler.wait(600)
-    assert compiler.compilations == 1, served(engine)["compile unet"].detail
-    for change in CHANGES:
-        for eager, swapped in ((first, engine), (second, engine_of(second, compiler, frozenset({"unet"})))):
-            before = served(swapped)["compile unet"].detail
-            assert np.abs(pixels(swapped, **change) - pixels(eager, **change)).max() <= 1, change
-            assert served(swapped)["compile unet"].detail != before, "the compiled step was used"
-    assert compiler.wait(0)
-    assert compiler.compilations == 1
-    compiler.close()
-    again = Compiler(tmp_path / "compiled", UNRACED, replace(Tools(), worker=worker("raise SystemExit('started')")))
-    restarted = engine_of(second, again, frozenset({"unet"}))
-    pixels(restarted)
+    for number, change in enumerate(CHANGES):
+        eager, compiled = real.eager[number % 2], real.compiled[number % 2]
+        before = served(compiled)["compile unet"].detail
+        assert np.abs(pixels(compiled, **change) - pixels(eager, **change)).max() <= 1, change
+        assert served(compiled)["compile unet"].detail != before, f"the compiled step did not act: {before}"
+    assert real.compiler.wait(0)
+    assert real.compiler.compilations == 1
+
+
+def test_the_next_start_finds_the_step_and_says_when_it_was_ready(real: Real) -> None:
+    again = Compiler(real.folder, UNRACED, replace(Tools(), worker=worker("raise SystemExit('started')")))
+    engine = engine_of(real.eager[1], again, UNET)
+    pixels(engine)
     assert again.wait(60)
-    pixels(restarted)
-    evidence = served(restarted)["compile unet"]
+    pixels(engine)
+    evidence = served(engine)["compile unet"]
     assert evidence.active, evidence.detail
     assert again.compilations == 0
     assert "kept from a compile of" in evidence.detail
     assert "ready after" in evidence.detail
     again.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="PyTorch's own loader serves there")
+def test_other_threads_go_on_while_a_compiled_step_computes(real: Real) -> None:
+    call = BoundCall("unet", real.eager[0].unet)
+    sizes = Sizes(2, 64, 64)
+    small = real.compiler.step_for(call, Sizes(2, 8, 8))
+    assert small is not None
+    counted, is_over = [0], threading.Event()
+
+    def count() -> None:
+        while not is_over.wait(0.001):
+            counted[0] += 1
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    try:
+        small(random_inputs(call.target, call.network, Sizes(2, 8, 8)))
+        inputs = random_inputs(call.target, call.network, sizes)
+        before = counted[0]
+        small(inputs)
+        after = counted[0]
+    finally:
+        is_over.set()
+        thread.join()
+    assert after - before > 5, "with Python's lock held it is one at most"
 
 
 def test_every_part_is_swapped_in_and_the_picture_stays(models: list[Path], compiler: Compiler) -> None:
@@ -148,7 +202,7 @@ def test_a_step_that_fails_at_work_gives_way_to_eager_in_the_same_step(models: l
     failing = Mock(side_effect=lambda outputs: outputs)
     compiler = Compiler(tmp_path / "compiled", UNRACED, tools(spoil=failing))
     eager = eager_engine(models[0])
-    engine = engine_of(eager, compiler, frozenset({"unet"}))
+    engine = engine_of(eager, compiler, UNET)
     pixels(engine)
     assert compiler.wait(60)
     failing.side_effect = RuntimeError("CUDA error: planted")
@@ -175,14 +229,14 @@ def test_pictures_are_made_whatever_the_compiler_does(models: list[Path], tmp_pa
 def test_packed_networks_stay_eager_with_a_reason(models: list[Path], compiler: Compiler) -> None:
     eager = eager_engine(models[0])
     pack(eager.unet, None)
-    engine = engine_of(eager, compiler, frozenset({"unet"}))
+    engine = engine_of(eager, compiler, UNET)
     assert np.array_equal(pixels(engine), pixels(eager))
-    assert "packed" in served(engine)["compile unet"].detail
+    assert "prepared for eager kernels" in served(engine)["compile unet"].detail
     assert compiler.compilations == 0
 
 
 def test_a_wider_engine_is_compiled_for_its_own_type(models: list[Path], compiler: Compiler) -> None:
-    engine = engine_of(eager_engine(models[0]), compiler, frozenset({"unet"}))
+    engine = engine_of(eager_engine(models[0]), compiler, UNET)
     wider = engine.widen("unet", torch.float64)
     assert wider.precision.unet == torch.float64
     assert wider.compiler is compiler
@@ -191,7 +245,7 @@ def test_a_wider_engine_is_compiled_for_its_own_type(models: list[Path], compile
 
 def test_a_context_that_is_no_whole_number_of_chunks_stays_eager(models: list[Path], compiler: Compiler) -> None:
     eager = eager_engine(models[0])
-    engine = engine_of(eager, compiler, frozenset({"unet"}))
+    engine = engine_of(eager, compiler, UNET)
     contexts: list[Tensor] = list(eager.project_context(torch.randn(1, 50, eager.config.unet.context_width)))
     times = eager.project_times(torch.tensor([500.0]), None)[0]
     x = torch.randn(1, 4, 16, 16)
@@ -202,7 +256,8 @@ def test_a_context_that_is_no_whole_number_of_chunks_stays_eager(models: list[Pa
 
 def test_an_engine_of_the_next_checkpoint_uses_what_the_first_one_prepared(models: list[Path], tmp_path: Path) -> None:
     compiler = Compiler(tmp_path / "compiled", UNRACED, replace(tools(), load=load_eager))
-    pixels(engine_of(eager_engine(models[0]), compiler))
+    first = engine_of(eager_engine(models[0]), compiler)
+    pixels(first)
     assert compiler.wait(60)
     other = eager_engine(models[1])
     engine = engine_of(other, compiler)

@@ -106,7 +106,7 @@ def test_another_checkpoint_another_size_and_the_next_start_compile_nothing(comp
 
 def test_each_new_bucket_compiles_once(compiler: Compilers) -> None:
     tested, call = compiler(), bound()
-    for sizes in (Sizes(2, 16, 16), Sizes(8, 16, 16), Sizes(2, 64, 64), Sizes(1, 24, 16), Sizes(5, 16, 24)):
+    for sizes in (Sizes(2, 8, 8), Sizes(3, 8, 8), Sizes(1, 8, 72), Sizes(1, 8, 16), Sizes(4, 8, 12), Sizes(2, 8, 80)):
         tested.step_for(call, sizes)
         assert tested.wait(60)
     assert tested.compilations == 3

@@ -219,6 +219,19 @@ def test_free_memory_of_the_machine_is_part_of_it() -> None:
     assert 0 < free <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.parametrize(("fraction", "expected_gib"), [(1.0, 70 + 1), (0.1, 8 - 1)])
+def test_free_memory_of_a_gpu_is_that_of_this_process(
+    fraction: float, expected_gib: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 80 GiB 70 are free; the process holds 2, of which a tensor has 1 and the other is free to be used again."""
+    gib = 1 << 30
+    told = {"mem_get_info": (70 * gib, 80 * gib), "memory_reserved": 2 * gib, "memory_allocated": gib}
+    told["get_per_process_memory_fraction"] = fraction
+    for name, value in told.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    assert free_bytes(CUDA) == expected_gib * gib
+
+
 def test_sdxl_on_a_card_of_8_gb_is_offloaded_whole_and_on_one_of_4_in_blocks() -> None:
     found = forecast(SDXL, HALF, Work(inputs=2, images=1, height_px=1024, width_px=1024))
     chosen = [resolve_offload(None, found, size << 30, CUDA).offload for size in (24, 8, 4)]

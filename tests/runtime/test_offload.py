@@ -218,6 +218,20 @@ def test_weights_poured_at_home_are_the_ones_that_compute() -> None:
     assert all(torch.equal(a, b) for a, b in zip(actual, expected, strict=True))
 
 
+def test_weights_of_an_offloader_made_in_inference_mode_can_be_poured_over() -> None:
+    model = make(Family.SD1)
+    with torch.inference_mode():
+        offloader = Offloader(model.unet, model.text, model.vae, CPU, is_streamed=False)
+        offloader.bring("unet")
+    offloader.send_home()
+    with torch.no_grad():
+        for parameter in _parameters(model):
+            parameter.copy_(torch.zeros_like(parameter))
+    with torch.inference_mode():
+        offloader.bring("unet")
+    assert not any(parameter.any() for parameter in model.unet.parameters())
+
+
 def test_a_parcel_keeps_values_types_and_strides() -> None:
     torch.manual_seed(0)
     parameters = [
@@ -253,15 +267,11 @@ def test_dropped_networks_give_their_memory_back() -> None:
 @pytest.mark.parametrize("is_streamed", [False, True])
 def test_on_a_gpu_results_are_bit_equal(is_streamed: bool) -> None:
     model, cuda = make(Family.SDXL), torch.device("cuda")
-    torch.set_default_device(cuda)
-    try:
-        for module in model.modules():
-            module.to(cuda)
-        expected = list(_picture_on(cuda, model, None))
-        offloader = Offloader(model.unet, model.text, model.vae, cuda, is_streamed=is_streamed)
-        actual = list(_picture_on(cuda, model, offloader))
-    finally:
-        torch.set_default_device(None)
+    for module in model.modules():
+        module.to(cuda)
+    expected = list(_picture_on(cuda, model, None))
+    offloader = Offloader(model.unet, model.text, model.vae, cuda, is_streamed=is_streamed)
+    actual = list(_picture_on(cuda, model, offloader))
     assert all(torch.equal(a, b) for a, b in zip(actual, expected, strict=True))
     assert "pinned" in offloader.evidence().detail
 

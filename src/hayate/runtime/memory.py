@@ -74,7 +74,7 @@ class Forecast:
             weights = self.text_bytes + self.unet_bytes + self.vae_bytes
             return weights + self.told_bytes + max(self.step_bytes, self.decode_bytes)
         unet = self.unet_bytes
-        if offload == "lowvram":
+        if offload == "lowvram":  # the projections' weights are gone before the first step takes its memory
             unet = max(self.projections_bytes - self.step_bytes, self.window_bytes)
         return max(self.text_bytes, self.told_bytes + max(unet + self.step_bytes, self.vae_bytes + self.decode_bytes))
 

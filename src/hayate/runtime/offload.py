@@ -35,7 +35,7 @@ class Division:
 def divide(unet: UNet) -> Division:
     """Which parameters `unet` uses when.
 
-    Those of the projections are a tenth of SDXL's and are never needed inside the loop.
+    Those of the projections are a seventh of SDXL's, and the loop never needs them.
     """
     projecting: list[nn.Module] = [unet.time_embed, *([unet.label_emb] if unet.config.vector_width else [])]
     for module in unet.modules():
@@ -68,6 +68,7 @@ class Parcel:
     The block on the host is their home: what is on the device is only ever a copy, and is dropped unread.
     """
 
+    @torch.inference_mode(mode=False)  # what is made in that mode could be poured over in it only
     def __init__(self, parameters: Sequence[nn.Parameter], device: torch.device) -> None:
         self._parameters = parameters
         self._offsets_bytes: list[int] = []

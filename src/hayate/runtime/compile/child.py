@@ -17,6 +17,8 @@ from hayate.errors import clip
 from hayate.runtime.compile.spec import CompileRefused
 
 POLL_S = 0.1
+ROOT = Path(__file__).resolve().parents[3]
+"""The folder that holds this package."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +63,16 @@ def run_child(command: Sequence[str], folder: Path, limits: Limits, stop: thread
 
 
 def _start(command: Sequence[str], folder: Path, output: BinaryIO) -> subprocess.Popen[bytes]:
-    """Its standard input stays open for as long as this process lives: the worker watches it."""
+    """Its standard input stays open for as long as this process lives: the worker watches it.
+
+    It imports the same sources as this process, and nothing from the folder where this process happens to be.
+    """
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(paths),
         "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
         "TRITON_CACHE_DIR": str(folder / "triton"),
-        "TMPDIR": str(folder),
+        **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder)),
     }
     flags = subprocess.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else 0
     try:

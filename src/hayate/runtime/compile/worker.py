@@ -15,12 +15,15 @@ from typing import Any
 from hayate.runtime.compile.spec import CompileSpec, from_json
 from hayate.runtime.compile.trace import examples, export
 
+NICENESS = 10
+"""Behind everything else, but not so far that a busy machine never finishes it."""
+
 
 def main(arguments: list[str]) -> None:
     """Compiles what the first file says into the second. Whatever goes wrong is a traceback and an exit code."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if hasattr(os, "nice"):
-        os.nice(19)
+        os.nice(NICENESS)
     spec = from_json(Path(arguments[0]).read_text())
     compile_to(spec, Path(arguments[1]))
 

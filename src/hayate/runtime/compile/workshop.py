@@ -33,7 +33,7 @@ from hayate.runtime.compile.toolchain import toolchain_refusal
 from hayate.runtime.compile.trace import random_inputs
 from hayate.runtime.compile.verify import disagreement, race
 
-WORKER = (sys.executable, "-m", "hayate.runtime.compile.worker")
+WORKER = (sys.executable, "-P", "-m", "hayate.runtime.compile.worker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

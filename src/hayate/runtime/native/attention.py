@@ -5,33 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hayate.runtime.native.kernels import DTYPES, MAX_HEAD_DIM, kernels, refusal
 
 
 class NativeAttention:
-    """softmax(q·kᵀ/√d)·v by the compiled kernel; what it can't serve goes to PyTorch's own, and is counted."""
+    """softmax(q·kᵀ/√d)·v by the compiled kernel. Implements `attention.base.Backend`."""
 
     name = "native"
+    is_exact = True
     is_deterministic = True
+    has_scratch = False
 
-    def __init__(self) -> None:
-        self.calls = 0
-        self.fallbacks: dict[str, int] = {}
-
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, is_causal: bool = False) -> Tensor:
-        """Shapes: q [B, heads, N, d], k and v [B, heads, M, d] → [B, heads, N, d]."""
-        self.calls += 1
-        if reason := _unservable(q, k, v, is_causal):
-            self.fallbacks[reason] = self.fallbacks.get(reason, 0) + 1
-            return F.scaled_dot_product_attention(q, k, v, is_causal=is_causal)
-        return kernels().attention(q, k, v)
-
-    @staticmethod
-    def refusal(device: torch.device, dtype: torch.dtype, head_dims: Collection[int]) -> str | None:
-        """Why the kernel can't serve here, or None."""
+    def refusal(self, device: torch.device, dtype: torch.dtype, head_dims: Collection[int]) -> str | None:
         if device.type != "cpu":
             return "the compiled attention is for CPUs"
         if dtype not in DTYPES:
@@ -40,15 +27,18 @@ class NativeAttention:
             return f"head dim {odd[0]} is odd or above {MAX_HEAD_DIM}"
         return refusal()
 
+    def misfit(self, q: Tensor, k: Tensor, v: Tensor, is_causal: bool) -> str | None:
+        if is_causal:
+            return "causal"
+        if q.dtype not in DTYPES or k.dtype != q.dtype or v.dtype != q.dtype:
+            return f"dtype {q.dtype}"
+        if not _is_servable(q.shape[-1]):
+            return f"head dim {q.shape[-1]}"
+        return None if all(each.stride(-1) == 1 for each in (q, k, v)) else "head dim not contiguous"
 
-def _unservable(q: Tensor, k: Tensor, v: Tensor, is_causal: bool) -> str | None:
-    if is_causal:
-        return "causal"
-    if q.dtype not in DTYPES or k.dtype != q.dtype or v.dtype != q.dtype:
-        return f"dtype {q.dtype}"
-    if not _is_servable(q.shape[-1]):
-        return f"head dim {q.shape[-1]}"
-    return None if all(each.stride(-1) == 1 for each in (q, k, v)) else "head dim not contiguous"
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, is_causal: bool = False) -> Tensor:
+        assert not is_causal
+        return kernels().attention(q, k, v)
 
 
 def _is_servable(width: int) -> bool:

@@ -22,7 +22,7 @@ from hayate.models.config import ModelConfig
 from hayate.models.layers import skeleton
 from hayate.models.unet import UNet
 from hayate.models.vae import AutoencoderKL
-from hayate.runtime.native.attention import NativeAttention
+from hayate.runtime.attention.choose import choose_attention
 from hayate.runtime.precision import DTYPES
 from hayate.runtime.prepare import Preparation, prepare
 from hayate.weights.builtin import builtin_model
@@ -67,7 +67,8 @@ def evaluate(
     """The outputs of one network at every timestep (the VAE's at one latent)."""
     network = load(path, config, name, DTYPES[dtype])
     if is_fast:
-        prepare(network, Preparation(attention=NativeAttention(), is_fused=True, is_packed=True))
+        chosen = choose_attention("native", torch.device("cpu"), DTYPES[dtype], {14, 40})
+        prepare(network, Preparation(attention=chosen.attention, is_fused=True, is_packed=True))
     generator = torch.Generator().manual_seed(0)
     side = config.native_size_px // 8
     x = torch.randn((2, 4, side, side), generator=generator).to(DTYPES[dtype])

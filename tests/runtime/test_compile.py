@@ -25,7 +25,7 @@ from hayate.runtime.compile.spec import CompileRefused, Mode, Sizes
 from hayate.runtime.compile.state import Stage
 from hayate.runtime.compile.toolchain import toolchain_refusal
 from hayate.runtime.compile.trace import random_inputs
-from hayate.runtime.compile.verify import TOLERANCES, disagreement
+from hayate.runtime.compile.verify import TOLERANCES, disagreement, race
 from hayate.runtime.compile.workshop import CompileOptions, Tools
 from hayate.runtime.fused import fuse_projections
 from hayate.runtime.packed import pack
@@ -220,6 +220,25 @@ def test_only_what_is_faster_here_is_adopted(
         assert (state.stage, state.speedup) == (stage, speedup)
         assert ("no faster" in state.reason) == (stage is Stage.REJECTED)
         assert len(races) == (1 if stage is Stage.ADOPTED else starts), "a won race is not run again"
+
+
+def test_a_race_is_decided_by_the_medians_of_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, order = [0.0], ""
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    costs = {"compiled": iter([9.0, 1.0, 1.0]), "eager": iter([3.0, 3.0, 1000.0])}
+
+    def step(name: str) -> Callable[..., list[Tensor]]:
+        def run(inputs: object) -> list[Tensor]:
+            nonlocal order
+            del inputs
+            order += name[0]
+            clock[0] += next(costs[name])
+            return []
+
+        return run
+
+    assert race(step("compiled"), step("eager"), [], torch.device("cpu")) == 3.0
+    assert order == "cecece"
 
 
 def test_a_package_that_changed_on_the_disk_is_discarded_and_compiled_anew(compiler: Compilers, tmp_path: Path) -> None:

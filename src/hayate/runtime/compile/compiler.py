@@ -75,7 +75,7 @@ class Compiler:
         if not jobs:
             return (Evidence(name="compile", requested=requested, active=False, detail="no step was asked for"),)
         discarded = "; ".join(self.workshop.artefacts.discarded)
-        counted = f"{self.compilations} compilations" + (f"; discarded {discarded}" if discarded else "")
+        counted = f"compilations: {self.compilations}" + (f"; discarded {discarded}" if discarded else "")
         return (
             *(_evidence_of(job, requested) for job in jobs),
             Evidence(name="compile", requested=requested, active=any(job.served for job in jobs), detail=counted),
@@ -132,7 +132,7 @@ class Compiler:
     def _finish(self, job: Job) -> None:
         if job.state.stage in (Stage.COMPILING, Stage.VERIFIED):  # only an error in this program ends there
             job.reject("preparing it was broken off")
-        logger.info("compiled %s, %s: %s", job.target.part, _title(job.bucket), job.state)
+        logger.info("compiled %s, %s: %s", job.target.part, _title(job), job.state)
         with self._changed:
             job.is_queued = False
             self._changed.notify_all()
@@ -143,11 +143,14 @@ def _evidence_of(job: Job, requested: str) -> Evidence:
         name=f"compile {job.target.part}",
         requested=requested,
         active=job.served > 0,
-        detail=f"{_title(job.bucket)}: {job.state}; {job.served} calls served",
+        detail=f"{_title(job)}: {job.state}; {job.served} calls served",
     )
 
 
-def _title(bucket: Bucket) -> str:
+def _title(job: Job) -> str:
+    bucket = job.bucket
+    if job.target.part == "text":
+        return f"up to {bucket.batch} texts"
     if bucket.exact:
         batch, height, width = bucket.exact
         return f"{batch} × {8 * width}×{8 * height}"

@@ -2,7 +2,7 @@
 
     python benchmarks/step.py [--dtype bf16] [--rounds 5] [--json FILE]
 
-Every contender is a process of its own that has loaded its networks and run once; then they take turns, A B A B, so
+Every contender is a process of its own that has loaded its networks; after one run of each they take turns, A B A B, so
 that whatever slows the machine slows all. Weights are random, of the true architecture, 2 GB for each contender in
 bf16. A figure is the median of the rounds with the lowest and the highest, a ratio the median of the rounds' ratios.
 It needs the test extras.
@@ -60,18 +60,20 @@ class Contender:
         return json.loads(line)
 
 
-def measure(names: list[str], dtype: str, rounds: int, threads: int) -> dict:
+def measure(names: list[str], tasks: list[str], dtype: str, *, rounds: int, threads: int) -> dict:
     """All rounds of all contenders, their medians, and the ratios to the best of diffusers."""
     contenders = [Contender(name, dtype, threads) for name in names]
-    seconds: dict[str, dict[str, list[float]]] = {name: {task: [] for task in TASKS} for name in names}
-    for task in TASKS:
+    seconds: dict[str, dict[str, list[float]]] = {name: {task: [] for task in tasks} for name in names}
+    for task in tasks:
+        for contender in contenders:
+            contender.run(task)
         for _ in range(rounds):
             for contender in contenders:
                 seconds[contender.name][task].append(contender.run(task))
                 print(contender.name, task, f"{seconds[contender.name][task][-1]:.2f} s", file=sys.stderr, flush=True)
     about = {contender.name: contender.end() for contender in contenders}
     result: dict = {"dtype": dtype, "threads": threads, "rounds": rounds, "seconds": seconds, "about": about}
-    for task in TASKS:
+    for task in tasks:
         medians = {name: statistics.median(seconds[name][task]) for name in names}
         best = min((name for name in names if name.startswith("diffusers")), key=medians.__getitem__)
         ratios = [own / their for own, their in zip(seconds["hayate"][task], seconds[best][task], strict=True)]
@@ -93,8 +95,6 @@ def contend(name: str, dtype_name: str, threads: int) -> None:
     load = load_diffusers if name.startswith("diffusers") else load_hayate
     with torch.inference_mode():
         tasks = load(name, DTYPES[dtype_name])
-        for task in tasks.values():
-            task()
         say({"loaded_s": time.perf_counter() - started})
         for line in sys.stdin:
             started = time.perf_counter()
@@ -159,7 +159,7 @@ def say(content: dict) -> None:
 
 def table(result: dict) -> str:
     lines = []
-    for task in TASKS:
+    for task in (each for each in TASKS if each in result):
         row = result[task]
         low, high = row["ratio_range"]
         lines += [f"{task:7}{name:16}{median:7.2f} s" for name, median in row["median_s"].items()]
@@ -173,13 +173,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--json", type=Path, help="write every round there")
     parser.add_argument("--only", choices=CONTENDERS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
         contend(options.only, options.dtype, options.threads)
         return
-    result = measure(options.contenders, options.dtype, options.rounds, options.threads)
+    result = measure(options.contenders, options.tasks, options.dtype, rounds=options.rounds, threads=options.threads)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(result, indent=1) + "\n")

@@ -40,6 +40,28 @@ SETTINGS = (
     Setting("cache_dir", "path", None, "Hashes and prepared artefacts; by default the user's cache folder."),
     Setting("device", "text", "auto", "What computes: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`."),
     Setting("dtype", "text", "auto", "What the networks compute in.", choices=("auto", "fp32", "fp16", "bf16")),
+    Setting("attention", "text", "auto", "The attention backend, as `hayate plan` names them; `auto` is the fastest."),
+    Setting(
+        "compile",
+        "text",
+        "off",
+        "Compiles the networks beside the work.",
+        choices=("off", "default", "reduce-overhead", "max-autotune"),
+    ),
+    Setting(
+        "offload",
+        "text",
+        "auto",
+        "What stays on the GPU: all, one network, two blocks; `auto` by free memory.",
+        choices=("auto", "none", "medvram", "lowvram"),
+    ),
+    Setting(
+        "promise",
+        "text",
+        "exact",
+        "What a plan may do to pictures: nothing, not even to a bit between runs, or small differences.",
+        choices=("exact", "deterministic", "fast"),
+    ),
     Setting("threads", "integer", 0, "Threads of the CPU; 0 leaves it to PyTorch.", "threads", 0, 1024),
     Setting("sampler", "text", "DPM++ 2M", "The sampler's name, as in A1111."),
     Setting("scheduler", "text", "Automatic", "The schedule's name; `Automatic` is the sampler's own."),
@@ -90,6 +112,10 @@ class Settings:
     cache_dir: Path
     device: str
     dtype: str
+    attention: str
+    compile: str
+    offload: str
+    promise: str
     threads: int
     sampler: str
     scheduler: str

@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hayate.cli.computing import (
+    Attention,
+    CompileMode,
+    CompileParts,
+    Graphs,
+    Layout,
+    Offload,
+    Own,
+    Promise,
+    VaeTile,
+)
 from hayate.errors import UsageError, clip
+from hayate.flags import device_from, given
 from hayate.request import TextToImage, validate
 from hayate.settings import load_settings
 
@@ -52,9 +64,17 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A folder, or a .png file.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, fp32, fp16 or bf16.")] = None,
+    attention: Attention = None,
+    layout: Layout = None,
+    compile_mode: CompileMode = None,
+    compile_parts: CompileParts = None,
+    graphs: Graphs = None,
+    offload: Offload = None,
+    vae_tile: VaeTile = None,
+    promise: Promise = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Make pictures from a text."""
+    """Make pictures from a text. A1111's flags (--xformers, --medvram, --no-half …) are understood too."""
     width_px, height_px = parse_size(size, "--size")
     resize_w_px, resize_h_px = parse_size(seed_resize_from, "--seed-resize-from")
     request = TextToImage(
@@ -84,21 +104,23 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
         sigma_min=sigma_min,
         sigma_max=sigma_max,
         rho=rho,
-        device=device,
+        device=device_from(given.get(), device),
         dtype=dtype,
     )
-    run(request, output, as_json)
+    own = Own(attention, layout, compile_mode, compile_parts, graphs, offload, vae_tile, promise)
+    run(request, own, output, as_json)
 
 
-def run(request: TextToImage, output: Path | None, as_json: bool) -> None:
+def run(request: TextToImage, own: Own, output: Path | None, as_json: bool) -> None:
     """Checks what needs no model, then makes and saves the pictures and says where they are."""
     started = time.perf_counter()
     settings = load_settings()
     validate(request)
     from hayate.pipeline.session import make_pictures
 
+    asked = own.asked()
     with progress(as_json) as on_row:
-        report = make_pictures(request, settings, output, on_row)
+        report = make_pictures(request, settings, output, on_row, asked)
     seconds = time.perf_counter() - started
     if as_json:
         typer.echo(json.dumps(as_object(report, seconds), ensure_ascii=True))
@@ -134,6 +156,7 @@ def as_object(report: Report, seconds: float) -> dict[str, Any]:
         "plan": report.plan,
         "notes": list(report.notes),
         "seconds": {**report.seconds, "total": round(seconds, 3)},
+        "speed": report.speed,
     }
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hayate import __version__
 from hayate.errors import HayateError, UnknownName, UsageError, nearest
+from hayate.flags import FLAGS, given, take_flags
 
 if TYPE_CHECKING:
     import typer
@@ -34,6 +35,7 @@ COMMANDS = MappingProxyType(
     {
         "generate": Command("hayate.cli.generate", "generate PROMPT", "make pictures from a text"),
         "info": Command("hayate.cli.info", "info FILE", "what a picture was made with"),
+        "plan": Command("hayate.cli.plan", "plan", "what would compute a picture, and why"),
         "models": Command("hayate.cli.models", "models list | inspect NAME", "the models here, and what each one is"),
     }
 )
@@ -77,7 +79,9 @@ def run(words: list[str]) -> int:
         if first.startswith("-"):
             raise UnknownName("option", first, ("--help", "--version", "--traceback"))
         raise UnknownName("command", first, COMMANDS)
-    return run_app(importlib.import_module(COMMANDS[first].module).app, words[1:], f"hayate {first}")
+    flags, own = take_flags(words[1:])
+    given.set(flags)
+    return run_app(importlib.import_module(COMMANDS[first].module).app, own, f"hayate {first}")
 
 
 def run_app(app: typer.Typer, words: list[str], name: str) -> int:
@@ -114,7 +118,7 @@ def _hint(error: typer.TyperException, name: str) -> str:
     option = getattr(error, "option_name", None)
     if command and option and "o such option" in error.message:
         known = [flag for parameter in command.params for flag in parameter.opts if flag.startswith("--")]
-        return f"nearest: {', '.join(nearest(option, [*known, '--help']))}"
+        return f"nearest: {', '.join(nearest(option, [*known, *FLAGS, '--help']))}"
     if sub_commands := getattr(command, "commands", None):
         return f"one of: {', '.join(sub_commands)}"
     return f"see {name} --help"

@@ -16,6 +16,8 @@ from hayate.models.config import ModelConfig
 from hayate.models.unet import UNet
 from hayate.models.vae import AutoencoderKL
 from hayate.runtime.evidence import Evidence
+from hayate.runtime.graphs import CudaRecorder, GraphedStep
+from hayate.runtime.offload import Offloader, Stage
 from hayate.runtime.precision import Precision
 
 
@@ -41,29 +43,50 @@ class TorchEngine:
     files: EngineFiles
     prepared: tuple[Evidence, ...] = ()
     """What was made of the networks when they were loaded."""
+    offloader: Offloader | None = None
+    """Brings networks to the device when they compute, where they don't all fit there."""
+    graphed: GraphedStep | None = None
+    """The U-Net's step as recorded CUDA graphs."""
 
     def widen(self, part: Part, dtype: torch.dtype) -> TorchEngine:
         precision = replace(self.precision, **{part: dtype})
         files = self.files
+        home = self.device if self.offloader is None else torch.device("cpu")
         if part == "vae":
-            vae = files.loaders.vae(files.vae, self.config, dtype, self.device)
-            return replace(self, precision=precision, vae=vae)
-        networks = files.loaders.networks(files.model, self.device, precision)
-        if part == "unet":
-            return replace(self, precision=precision, unet=networks.unet)
-        return replace(self, precision=precision, text=networks.text)
+            wide = replace(self, vae=files.loaders.vae(files.vae, self.config, dtype, home))
+        else:
+            networks = files.loaders.networks(files.model, home, precision)
+            wide = replace(self, unet=networks.unet) if part == "unet" else replace(self, text=networks.text)
+        if self.offloader is not None:
+            self.offloader.send_home()
+            wide = wide.offloaded(self.device, is_streamed=self.offloader.is_streamed)
+        if self.graphed is not None:
+            wide = wide.recorded()
+        return replace(wide, precision=precision)
+
+    def offloaded(self, device: torch.device, *, is_streamed: bool) -> TorchEngine:
+        """This engine, whose networks are in the host's memory, computing on `device` by bringing them there."""
+        offloader = Offloader(self.unet, self.text, self.vae, device, is_streamed=is_streamed)
+        return replace(self, device=device, offloader=offloader)
+
+    def recorded(self) -> TorchEngine:
+        """This engine with its U-Net's steps recorded as CUDA graphs, once for each shape, and replayed."""
+        return replace(self, graphed=GraphedStep(self.unet.step, CudaRecorder(self.device)))
 
     def evidence(self) -> tuple[Evidence, ...]:
-        return self.prepared
+        acting = (part.evidence() for part in (self.offloader, self.graphed) if part is not None)
+        return (*self.prepared, *acting)
 
     @torch.inference_mode()
     def encode_text(self, encoder: int, ids: Tensor, skip: int | None) -> TextEncoding:
+        self._bring("text")
         encoding = self.text[encoder](ids.to(self.device), skip)
         pooled = None if encoding.pooled is None else encoding.pooled.float()
         return TextEncoding(encoding.context.float(), pooled)
 
     @torch.inference_mode()
     def project_times(self, timesteps: Tensor, vector: Tensor | None) -> Tensor:
+        self._bring("projections")
         rows, prompts = len(timesteps), 1 if vector is None else len(vector)
         every = None if vector is None else vector.repeat(rows, 1)
         times = self.unet.project_times(timesteps.repeat_interleave(prompts), every, self.precision.unet)
@@ -71,15 +94,23 @@ class TorchEngine:
 
     @torch.inference_mode()
     def project_context(self, context: Tensor) -> Sequence[Tensor]:
+        self._bring("projections")
         return self.unet.project_context(context.to(self.precision.unet))
 
     @torch.inference_mode()
     def predict(self, x: Tensor, times: Tensor, contexts: Sequence[Tensor]) -> Tensor:
-        return self.unet.step(x.to(self.precision.unet), times, contexts).float()
+        self._bring("unet")
+        step = self.graphed or self.unet.step
+        return step(x.to(self.precision.unet), times, contexts).float()
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
+        self._bring("vae")
         return self.vae.decode((latents / self.vae.config.scale).to(self.precision.vae)).float()
+
+    def _bring(self, stage: Stage) -> None:
+        if self.offloader is not None:
+            self.offloader.bring(stage)
 
 
 def load_engine(

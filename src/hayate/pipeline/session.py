@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from hayate.engines.base import Part
-from hayate.engines.torch import load_engine
+from hayate.engines.base import Engine, Part
+from hayate.engines.compiled import CompiledEngine
+from hayate.engines.networks import loaders_for
+from hayate.engines.torch import TorchEngine, load_engine
 from hayate.models.config import ModelConfig
 from hayate.pipeline.decode import Batch
 from hayate.pipeline.denoise import StepCallback
@@ -28,8 +31,15 @@ from hayate.pipeline.safe_types import FILE_NAME, SafeTypes
 from hayate.pipeline.text2image import text2image
 from hayate.pipeline.tiles import check_tile
 from hayate.request import TextToImage, validate
-from hayate.runtime.device import Device, resolve_device
-from hayate.runtime.precision import Precision, dtype_name, resolve_precision
+from hayate.runtime.attention.evidence import evidence as attention_evidence
+from hayate.runtime.compile.compiler import Compiler
+from hayate.runtime.compile.spec import Mode
+from hayate.runtime.compile.workshop import CompileOptions
+from hayate.runtime.device import resolve_device
+from hayate.runtime.facts import gather_facts
+from hayate.runtime.memory import Work
+from hayate.runtime.plan import Asked, Plan, resolve_plan
+from hayate.runtime.precision import Precision, dtype_name
 from hayate.runtime.probe import peak_memory_bytes, reset_peak_memory
 from hayate.settings import Settings
 from hayate.weights.builtin import builtin_model
@@ -85,13 +95,10 @@ def make_pictures(
     settings: Settings,
     output: Path | None,
     on_row: StepCallback,
-    *,
-    checks_nan: bool = True,
-    vae_tile_px: int | None = None,
+    asked: Asked | None = None,
 ) -> Report:
     """Makes and saves the pictures of `request`; whatever can be wrong is found before the model is loaded.
 
-    Without `checks_nan` nothing is looked at: a model that fails makes black pictures.
     Raises: HayateError; pictures that were sampled by then are saved.
     """
     validate(request)
@@ -99,40 +106,94 @@ def make_pictures(
     device = resolve_device(request.device or settings.device)
     target = resolve_target(output or settings.outputs_dir)
     files = find_files(request, settings)
-    job = resolve(request, settings, read_config(files.model))
+    config = read_config(files.model)
+    job = resolve(request, settings, config)
     source, why = resolve_source(job.noise_source, device.torch)
     job = job.with_noise_source(source, why if request.noise_source else "")
-    precision = resolve_precision(request.dtype or settings.dtype, device.torch)
+    plan = resolve_plan(asked_with(asked, request, settings), gather_facts(device), config, work_of(job))
     check_writable(target)
-    if vae_tile_px is not None:
-        check_tile(vae_tile_px)
+    if plan.vae_tile_px is not None:
+        check_tile(plan.vae_tile_px)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     reset_peak_memory(device.torch)
     started = time.perf_counter()
-    guard = load_guard(files, device, precision, settings.cache_dir if checks_nan else None)
-    guard.tile_px = vae_tile_px
-    making = Making(guard=guard, job=job, device=device, files=files, target=target)
-    making.plan["noise_source_reason"] = why or "asked for"
-    making.seconds["load"] = time.perf_counter() - started
-    return making.run(on_row)
+    with ExitStack() as stack:
+        guard = load_guard(files, plan, settings.cache_dir, stack)
+        making = Making(guard=guard, job=job, plan=plan, files=files, target=target)
+        making.extra["noise_source_reason"] = why or "asked for"
+        making.seconds["load"] = time.perf_counter() - started
+        return making.run(on_row)
 
 
-def load_guard(files: Files, device: Device, precision: Precision, cache_dir: Path | None) -> Guard:
-    """The engine of the files behind its guard, in types that are known or found to be safe.
+def plan_request(request: TextToImage, settings: Settings, asked: Asked) -> Plan:
+    """The plan that `make_pictures` would follow.
 
-    Without `cache_dir` nothing is known, nothing tried and nothing looked at.
+    Raises: HayateError.
+    """
+    device = resolve_device(request.device or settings.device)
+    built_in = builtin_model()
+    model = built_in if request.model is None else find_model(request.model, settings.models_dir, built_in)
+    config = read_config(model)
+    job = resolve(request, settings, config)
+    return resolve_plan(asked_with(asked, request, settings), gather_facts(device), config, work_of(job))
+
+
+def asked_with(asked: Asked | None, request: TextToImage, settings: Settings) -> Asked:
+    """What was asked for, completed by the request and the settings."""
+    asked = asked or Asked()
+    return replace(
+        asked,
+        dtype=request.dtype or asked.dtype or settings.dtype,
+        attention=asked.attention or settings.attention,
+        compile=asked.compile or (None if settings.compile == "off" else settings.compile),
+        offload=asked.offload or settings.offload,
+        promise=asked.promise or (None if settings.promise == "exact" else settings.promise),
+    )
+
+
+def work_of(job: Job) -> Work:
+    """What the U-Net and the VAE are given at once."""
+    is_guided = job.cfg != 1
+    return Work(
+        inputs=job.batch_size * (2 if is_guided else 1),
+        images=1,
+        height_px=job.height_px,
+        width_px=job.width_px,
+    )
+
+
+def load_guard(files: Files, plan: Plan, cache_dir: Path, stack: ExitStack) -> Guard:
+    """The engine of the files as the plan wants it, behind its guard, in types that are known or found to be safe.
+
+    What has to be ended with the work is left to `stack`.
     Raises: ModelFileError, EngineError.
     """
-    if cache_dir is None:
-        return Guard(engine=load_engine(files.model, device.torch, precision, vae_path=files.vae), checks_nan=False)
     parts: dict[Part, Path] = {"unet": files.model, "text": files.model, "vae": files.vae or files.model}
     safe = SafeTypes(path=cache_dir / FILE_NAME, files=parts)
-    precision, notes = safe.applied_to(precision)
-    engine = load_engine(files.model, device.torch, precision, vae_path=files.vae)
-    guard = Guard(engine=engine, on_widened=safe.keep, notes=notes)
-    guard.probe_vae()
+    precision, notes = safe.applied_to(plan.precision) if plan.checks_nan else (plan.precision, [])
+    engine: Engine = planned_engine(files, plan, precision)
+    if plan.compile is not Mode.OFF:
+        compiler = Compiler(cache_dir / "compiled", CompileOptions(mode=plan.compile))
+        stack.callback(compiler.close)
+        assert isinstance(engine, TorchEngine)
+        engine = CompiledEngine(engine=engine, compiler=compiler, parts=plan.compile_parts)
+    guard = Guard(engine=engine, checks_nan=plan.checks_nan, on_widened=safe.keep, notes=notes)
+    guard.is_overlapping = plan.offload == "none"
+    guard.tile_px = plan.vae_tile_px
+    if plan.checks_nan:
+        guard.probe_vae()
     return guard
+
+
+def planned_engine(files: Files, plan: Plan, precision: Precision) -> TorchEngine:
+    """The networks loaded to where the plan keeps them, prepared, offloaded and recorded as it says."""
+    device = plan.device.torch
+    home = device if plan.offload == "none" else torch.device("cpu")
+    engine = load_engine(files.model, home, precision, vae_path=files.vae, loaders=loaders_for(plan.preparation))
+    if plan.offload != "none":
+        return engine.offloaded(device, is_streamed=plan.offload == "lowvram")
+    return engine.recorded() if plan.is_graphed else engine
 
 
 def find_files(request: TextToImage, settings: Settings) -> Files:
@@ -154,13 +215,14 @@ def read_config(path: Path) -> ModelConfig:
         return detect_checkpoint(checkpoint)
 
 
-def plan_of(job: Job, device: Device, precision: Precision) -> dict[str, Any]:
+def plan_of(job: Job, plan: Plan, precision: Precision) -> dict[str, Any]:
     """What will be done, and why, as JSON can hold it."""
     return {
-        "device": device.title,
-        "device_reason": device.reason,
+        "device": plan.device.title,
+        "device_reason": plan.device.reason,
         "dtype": {part: dtype_name(getattr(precision, part)) for part in ("unet", "text", "vae")},
-        "dtype_reason": precision.reason,
+        "dtype_reason": plan.precision.reason,
+        "choices": plan.as_object(),
         "sampler": job.sampler.name,
         "schedule": schedule_label(job),
         "steps": job.steps,
@@ -181,10 +243,10 @@ class Making:
 
     guard: Guard
     job: Job
-    device: Device
+    plan: Plan
     files: Files
     target: Target
-    plan: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
     """What the plan holds beside `plan_of`."""
     seconds: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(("load", "encode", "sample", "decode", "save"), 0.0)
@@ -218,17 +280,17 @@ class Making:
 
     def _plan(self) -> dict[str, Any]:
         """The plan with the types as they are now: the guard may have widened one."""
-        return plan_of(self.job, self.device, self.guard.precision) | self.plan
+        return plan_of(self.job, self.plan, self.guard.precision) | self.extra
 
     def _notes(self) -> tuple[str, ...]:
-        return (*self.job.notes, *self.guard.notes)
+        return (*self.plan.notes, *self.job.notes, *self.guard.notes)
 
     def _speed(self) -> Speed:
         return Speed(
             seconds=dict(self.seconds),
             rows=self.rows,
-            peak_memory_bytes=peak_memory_bytes(self.device.torch),
-            evidence=tuple(self.guard.evidence()),
+            peak_memory_bytes=peak_memory_bytes(self.plan.device.torch),
+            evidence=(*self.guard.evidence(), attention_evidence(self.plan.attention)),
         )
 
     def _save(self, batch: Batch, index: int, about: Mapping[str, Any]) -> SavedPicture:

@@ -119,6 +119,7 @@ class Offloader:
         """Parcels that were brought."""
         self.copied_bytes = 0
         parcels = {"text": Parcel(_new_ones(text, set()), device), "vae": Parcel(tuple(vae.parameters()), device)}
+        self.is_streamed = is_streamed
         if is_streamed:
             parts = divide(unet)
             parcels |= {"projections": Parcel(parts.projections, device), "unet": Parcel(parts.rest, device)}

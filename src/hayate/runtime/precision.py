@@ -31,7 +31,11 @@ def resolve_precision(asked: str | None, device: torch.device) -> Precision:
     if asked in (None, "", "auto"):
         if device.type == "cpu":
             return _everywhere(torch.float32, "fp32 is exact, and no CPU computes fp16 faster")
-        wide = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+        wide = (
+            torch.bfloat16
+            if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+            else torch.float32
+        )
         reason = "fp16 on a GPU; the VAE in a type that can't overflow"
         return Precision(unet=torch.float16, text=torch.float16, vae=wide, reason=reason)
     if asked not in DTYPES:

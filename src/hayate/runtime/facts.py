@@ -1,0 +1,42 @@
+"""What a plan needs to know of the machine, so that plans for other machines can be tested here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from hayate.runtime.compile.toolchain import toolchain_refusal
+from hayate.runtime.device import Device
+from hayate.runtime.graphs import refusal
+from hayate.runtime.memory import free_bytes
+from hayate.runtime.native.build import cpu_features
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """The machine, as far as it decides."""
+
+    device: Device
+    has_bf16: bool
+    """Whether the CPU multiplies bf16 by instructions of its own."""
+    has_onednn: bool
+    compile_refusal: str | None
+    """Why nothing can be compiled here, or None."""
+    graphs_refusal: str | None
+    """Why there are no CUDA graphs here, or None."""
+    free_bytes: int | None
+    """Memory of the device that can still be had, or None where nobody tells."""
+
+
+def gather_facts(device: Device) -> Facts:
+    """The facts of this machine."""
+    features = cpu_features()
+    return Facts(
+        device=device,
+        has_bf16=bool(features & {"avx512_bf16", "amx_bf16"}),
+        has_onednn=torch.backends.mkldnn.is_available(),
+        compile_refusal=toolchain_refusal(device.torch),
+        graphs_refusal=refusal(device.torch),
+        free_bytes=free_bytes(device.torch),
+    )

@@ -1,0 +1,336 @@
+"""What was asked for becomes a plan, with a reason for every choice; nothing else decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Literal, TypeVar, get_args
+
+import torch
+
+from hayate.errors import MissingDependency, UnknownName, UsageError
+from hayate.flags import TakenFlags
+from hayate.models.config import Family, ModelConfig
+from hayate.runtime.attention.choose import ChosenAttention, choose_attention
+from hayate.runtime.compile.spec import Mode
+from hayate.runtime.device import Device
+from hayate.runtime.facts import Facts
+from hayate.runtime.memory import OFFLOADS, Forecast, Offload, OffloadPlan, Work, forecast, resolve_offload
+from hayate.runtime.precision import Precision, dtype_name, resolve_precision
+from hayate.runtime.prepare import Preparation
+
+Promise = Literal["exact", "deterministic", "fast"]
+PROMISES: tuple[Promise, ...] = get_args(Promise)
+LAYOUTS = ("auto", "contiguous", "channels-last")
+Name = TypeVar("Name", bound=str)
+Part = Literal["unet", "vae", "text"]
+PARTS: tuple[Part, ...] = get_args(Part)
+FULL_SIZE_CHANNELS = 128
+"""From this width on a U-Net is worth the second that packing takes, and bf16's rounding is its users' habit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What was asked for; None leaves the choice to the plan."""
+
+    dtype: str | None = None
+    vae_dtype: str | None = None
+    attention: str | None = None
+    """A backend that must serve, or there is no plan."""
+    wished_attention: str | None = None
+    """A backend by one of A1111's flags: where it can't serve, the plan says so and goes on, as A1111 does."""
+    layout: str | None = None
+    compile: str | None = None
+    compile_parts: tuple[str, ...] = ()
+    is_graphed: bool | None = None
+    offload: str | None = None
+    is_offload_for_sdxl: bool = False
+    """Whether `offload` was asked for SDXL only."""
+    vae_tile_px: int | None = None
+    checks_nan: bool = True
+    promise: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """One decision, as `hayate plan` prints it."""
+
+    name: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that decides how a picture is computed."""
+
+    device: Device
+    precision: Precision
+    attention: ChosenAttention
+    is_packed: bool
+    is_channels_last: bool
+    compile: Mode
+    compile_parts: frozenset[Part]
+    is_graphed: bool
+    offload: Offload
+    forecast: Forecast
+    vae_tile_px: int | None
+    checks_nan: bool
+    promise: Promise
+    choices: tuple[Choice, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def preparation(self) -> Preparation:
+        """What is made of each network after loading."""
+        return Preparation(
+            attention=self.attention.attention,
+            is_fused=True,
+            is_packed=self.is_packed,
+            is_channels_last=self.is_channels_last,
+        )
+
+    def as_object(self) -> dict[str, dict[str, str]]:
+        """The choices as JSON can hold them."""
+        return {choice.name: {"value": choice.value, "reason": choice.reason} for choice in self.choices}
+
+
+def asked_from(flags: TakenFlags, own: Asked) -> Asked:
+    """What A1111's flags ask for, under what Hayate's own options ask for.
+
+    Raises: UsageError where two flags contradict each other.
+    """
+    _refuse_pairs(flags)
+    everywhere = {"full": "fp32", "half": "fp16", "autocast": None}
+    precision = flags.value("--precision")
+    if precision is not None and precision not in everywhere:
+        raise UnknownName("precision", precision, everywhere)
+    offload = next((name[2:] for name in ("--lowvram", "--medvram") if name in flags), None)
+    attention, notes = _attention_of(flags)
+    from_flags = Asked(
+        dtype="fp32" if "--no-half" in flags else everywhere[precision] if precision else None,
+        vae_dtype="fp32" if "--no-half-vae" in flags else None,
+        wished_attention=attention,
+        layout="channels-last" if "--opt-channelslast" in flags else None,
+        offload=offload or ("medvram" if "--medvram-sdxl" in flags else None),
+        is_offload_for_sdxl=offload is None and "--medvram-sdxl" in flags,
+        checks_nan="--disable-nan-check" not in flags,
+        notes=(*flags.notes, *notes),
+    )
+    empty = Asked()
+    said = {
+        each.name: value for each in fields(Asked) if (value := getattr(own, each.name)) != getattr(empty, each.name)
+    }
+    return replace(from_flags, **said)
+
+
+def resolve_plan(asked: Asked, facts: Facts, config: ModelConfig, work: Work) -> Plan:
+    """The plan for one architecture and one piece of work on one machine.
+
+    Raises: UnknownName, UsageError and MissingDependency for what can't be had, each with a hint.
+    """
+    device = facts.device
+    promise: Promise = _known("promise", asked.promise or "exact", PROMISES)
+    precision = _precision(asked, facts, config)
+    attention, notes = _attention(asked, device.torch, config, (precision.unet, promise))
+    mode, compiled = _compile(asked, facts)
+    is_packed, packed = _layers(facts, config, precision, mode)
+    is_last, last = _layout(asked, facts, is_packed)
+    found = forecast(config, precision, work, attention=attention.attention)
+    offload = _offload(asked, facts, config, found)
+    is_graphed, graphed = _graphs(asked, facts, is_offloaded=offload.offload != "none")
+    parts: frozenset[Part] = frozenset(_known("network", part, PARTS) for part in asked.compile_parts or ("unet",))
+    tile = f"{asked.vae_tile_px} px" if asked.vae_tile_px else "whole"
+    dtypes = " ".join(f"{part} {dtype_name(getattr(precision, part))}" for part in PARTS)
+    is_fast = bool(asked.vae_tile_px) or not attention.backend.is_exact
+    if is_fast and promise != "fast":
+        raise UsageError(
+            f"a tiled VAE or this attention is approximate, but {promise} was promised", hint="add --promise fast"
+        )
+    choices = (
+        Choice(name="device", value=device.title, reason=device.reason),
+        Choice(name="precision", value=dtypes, reason=precision.reason),
+        Choice(name="attention", value=attention.backend.name, reason=attention.reason),
+        Choice(name="layers", value="packed" if is_packed else "plain", reason=packed),
+        Choice(name="layout", value="channels-last" if is_last else "contiguous", reason=last),
+        Choice(name="compile", value=mode.value, reason=compiled),
+        Choice(name="graphs", value="on" if is_graphed else "off", reason=graphed),
+        Choice(name="offload", value=offload.offload, reason=offload.reason),
+        Choice(
+            name="memory", value=_gib(found.peak_bytes(offload.offload)), reason="forecast from shapes, at the peak"
+        ),
+        Choice(name="VAE decode", value=tile, reason="asked for" if asked.vae_tile_px else "whole pictures are exact"),
+        Choice(
+            name="NaN check",
+            value="on" if asked.checks_nan else "off",
+            reason="one look after the loop" if asked.checks_nan else "asked for",
+        ),
+        Choice(
+            name="promise", value=promise, reason="asked for" if asked.promise else "same mathematics as the reference"
+        ),
+    )
+    return Plan(
+        device=device,
+        precision=precision,
+        attention=attention,
+        is_packed=is_packed,
+        is_channels_last=is_last,
+        compile=mode,
+        compile_parts=parts,
+        is_graphed=is_graphed,
+        offload=offload.offload,
+        forecast=found,
+        vae_tile_px=asked.vae_tile_px,
+        checks_nan=asked.checks_nan,
+        promise=promise,
+        choices=choices,
+        notes=(*asked.notes, *notes),
+    )
+
+
+def head_dims(config: ModelConfig) -> frozenset[int]:
+    """The head dimensions of the U-Net's attentions."""
+    unet = config.unet
+    widths = {
+        unet.channels * multiplier
+        for multiplier, depth in zip(unet.multipliers, unet.transformer_depths, strict=True)
+        if depth
+    }
+    if unet.middle_depth:
+        widths.add(unet.channels * unet.multipliers[-1])
+    return frozenset(width // unet.heads_at(width) for width in widths)
+
+
+def _attention(
+    asked: Asked, device: torch.device, config: ModelConfig, needs: tuple[torch.dtype, Promise]
+) -> tuple[ChosenAttention, tuple[str, ...]]:
+    """The backend, and a note where a wish could not be granted."""
+    dtype, promise = needs
+    choose = partial(
+        choose_attention,
+        device=device,
+        dtype=dtype,
+        head_dims=head_dims(config),
+        is_deterministic=promise == "deterministic",
+    )
+    is_wished = asked.attention in (None, "auto") and asked.wished_attention is not None
+    if not is_wished:
+        return choose(asked.attention), ()
+    try:
+        return choose(asked.wished_attention), ()
+    except (UsageError, MissingDependency) as error:
+        chosen = choose(None)
+        return chosen, (f"{error}; {chosen.backend.name} serves instead",)
+
+
+def _precision(asked: Asked, facts: Facts, config: ModelConfig) -> Precision:
+    is_auto = asked.dtype in (None, "", "auto")
+    precision = resolve_precision(asked.dtype, facts.device.torch)
+    if is_auto and facts.device.torch.type == "cpu" and _is_full_size(config) and facts.has_bf16:
+        precision = Precision(
+            unet=torch.bfloat16,
+            text=torch.bfloat16,
+            vae=torch.bfloat16,
+            reason="this CPU multiplies bf16 twice as fast as fp32, and bf16 can't overflow",
+        )
+    if asked.vae_dtype is not None:
+        wide = resolve_precision(asked.vae_dtype, facts.device.torch).vae
+        precision = replace(precision, vae=wide, reason=f"{precision.reason}; the VAE as asked")
+    return precision
+
+
+def _layers(facts: Facts, config: ModelConfig, precision: Precision, mode: Mode) -> tuple[bool, str]:
+    if facts.device.torch.type != "cpu":
+        return False, "packing is for CPUs"
+    if mode is not Mode.OFF:
+        return False, "compiled networks take plain weights"
+    if not facts.has_onednn:
+        return False, "this PyTorch has no oneDNN"
+    if torch.float16 in (precision.unet, precision.text, precision.vae):
+        return False, "oneDNN packs bf16 and fp32, not fp16"
+    if not _is_full_size(config):
+        return False, "a network this small gains nothing"
+    return True, "weights are laid out once, for oneDNN's kernels"
+
+
+def _layout(asked: Asked, facts: Facts, is_packed: bool) -> tuple[bool, str]:
+    layout = _known("layout", asked.layout or "auto", LAYOUTS)
+    if is_packed:
+        if layout == "contiguous":
+            raise UsageError("packed layers are channels-last", hint="leave the layout to Hayate on a CPU")
+        return True, "packed layers are so"
+    if layout != "auto":
+        return layout == "channels-last", "asked for"
+    if facts.device.torch.type == "cuda":
+        return False, "not asked for; whether it helps depends on the card"
+    return False, "PyTorch's default"
+
+
+def _compile(asked: Asked, facts: Facts) -> tuple[Mode, str]:
+    modes = tuple(mode.value for mode in Mode)
+    mode = Mode(_known("compile mode", asked.compile or Mode.OFF.value, modes))
+    if mode is Mode.OFF:
+        return mode, "asked for" if asked.compile else "not asked for; packed layers are faster on a CPU"
+    if facts.compile_refusal:
+        raise UsageError(f"nothing can be compiled here: {facts.compile_refusal}", hint="leave --compile out")
+    return mode, "asked for; eager serves until the compiled step is there, checked and faster"
+
+
+def _offload(asked: Asked, facts: Facts, config: ModelConfig, found: Forecast) -> OffloadPlan:
+    device = facts.device.torch
+    is_elsewhere = asked.is_offload_for_sdxl and config.family is not Family.SDXL
+    if is_elsewhere or asked.offload in (None, "auto"):
+        return resolve_offload(None, found, facts.free_bytes, device)
+    chosen: Offload = _known("offload", asked.offload or "none", OFFLOADS)
+    return resolve_offload(chosen, found, facts.free_bytes, device)
+
+
+def _graphs(asked: Asked, facts: Facts, *, is_offloaded: bool) -> tuple[bool, str]:
+    reason = "an offloaded network moves, a graph does not" if is_offloaded else facts.graphs_refusal
+    if not asked.is_graphed:
+        return False, reason or "not asked for"
+    if reason:
+        raise UsageError(f"CUDA graphs can't be used here: {reason}", hint="leave --graphs out")
+    return True, "asked for"
+
+
+def _attention_of(flags: TakenFlags) -> tuple[str | None, tuple[str, ...]]:
+    """The backend of the first flag in A1111's order of preference; the others are told so."""
+    order = {
+        "--opt-sdp-no-mem-attention": "sdp-no-mem",
+        "--opt-sdp-attention": "sdp",
+        "--xformers": "xformers",
+        "--opt-sub-quad-attention": "sub-quadratic",
+        "--opt-split-attention": "split",
+        "--opt-split-attention-v1": "split",
+        "--opt-split-attention-invokeai": "split",
+        "--disable-opt-split-attention": "math",
+    }
+    found = [name for name in order if name in flags]
+    notes = tuple(f"{name}: {found[0]} wins" for name in found[1:])
+    return (order[found[0]] if found else None), notes
+
+
+def _refuse_pairs(flags: TakenFlags) -> None:
+    pairs = (("--medvram", "--lowvram"), ("--use-cpu", "--device-id"))
+    for first, second in pairs:
+        if first in flags and second in flags:
+            raise UsageError(f"{first} and {second} contradict each other", hint="give one of them")
+    if "--no-half" in flags and flags.value("--precision") == "half":
+        raise UsageError("--no-half and --precision half contradict each other", hint="give one of them")
+
+
+def _known(kind: str, name: str, known: tuple[Name, ...]) -> Name:
+    for each in known:
+        if each == name:
+            return each
+    raise UnknownName(kind, name, known)
+
+
+def _is_full_size(config: ModelConfig) -> bool:
+    return config.unet.channels >= FULL_SIZE_CHANNELS
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**30:.2f} GiB"

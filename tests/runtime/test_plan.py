@@ -1,0 +1,193 @@
+"""Plans for machines that are not here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hayate.errors import HayateError, UnknownName, UsageError
+from hayate.flags import FLAGS, take_flags
+from hayate.models.config import SD1, SDXL, Family
+from hayate.runtime.compile.spec import Mode
+from hayate.runtime.device import Device
+from hayate.runtime.facts import Facts
+from hayate.runtime.memory import Work
+from hayate.runtime.native.kernels import refusal
+from hayate.runtime.plan import Asked, asked_from, head_dims, resolve_plan
+from tests.tiny_models import tiny_config
+
+TINY = tiny_config(Family.SD1)
+WORK = Work(inputs=2, images=1, height_px=512, width_px=512)
+CPU = Facts(
+    device=Device(torch=torch.device("cpu"), title="CPU, 2 threads", reason="test"),
+    has_bf16=True,
+    has_onednn=True,
+    compile_refusal=None,
+    graphs_refusal="CUDA graphs need a CUDA device",
+    free_bytes=24 * 2**30,
+)
+CARD = replace(
+    CPU,
+    device=Device(torch=torch.device("cuda"), title="a card", reason="test"),
+    has_bf16=False,
+    graphs_refusal=None,
+    free_bytes=12 * 2**30,
+)
+
+
+@pytest.fixture(autouse=True)
+def _cards_know_bf16(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+
+
+def flags(line: str, own: Asked | None = None) -> Asked:
+    return asked_from(take_flags(line.split())[0], own or Asked())
+
+
+def test_a_cpu_with_bf16_instructions_computes_full_size_models_in_it():
+    plan = resolve_plan(Asked(), CPU, SD1, WORK)
+    assert plan.precision.unet is plan.precision.vae is torch.bfloat16
+    assert plan.is_packed
+    assert plan.is_channels_last
+    assert plan.offload == "none"
+    assert plan.attention.backend.name == ("sdp" if refusal() else "native")
+
+
+def test_a_cpu_without_them_stays_in_fp32():
+    assert resolve_plan(Asked(), replace(CPU, has_bf16=False), SD1, WORK).precision.unet is torch.float32
+
+
+def test_small_models_stay_as_they_are():
+    plan = resolve_plan(Asked(), CPU, TINY, WORK)
+    assert plan.precision.unet is torch.float32
+    assert not plan.is_packed
+
+
+def test_a_card_computes_in_fp16_with_a_safe_vae():
+    plan = resolve_plan(Asked(), CARD, SD1, WORK)
+    assert plan.precision.unet is torch.float16
+    assert plan.precision.vae is torch.bfloat16
+    assert not plan.is_packed
+    assert plan.attention.backend.name == "sdp"
+
+
+@pytest.mark.parametrize(("free_gib", "offload"), [(24, "none"), (7, "medvram"), (3, "lowvram")])
+def test_what_stays_on_a_card_follows_from_its_free_memory(free_gib, offload):
+    work = replace(WORK, height_px=1024, width_px=1024)
+    plan = resolve_plan(Asked(), replace(CARD, free_bytes=free_gib * 2**30), SDXL, work)
+    assert plan.offload == offload
+    assert "GiB" in next(choice.reason for choice in plan.choices if choice.name == "offload")
+
+
+@pytest.mark.parametrize(
+    ("line", "see"),
+    [
+        ("--no-half", lambda plan: plan.precision.unet is plan.precision.vae is torch.float32),
+        ("--no-half-vae", lambda plan: (plan.precision.unet, plan.precision.vae) == (torch.float16, torch.float32)),
+        ("--precision full", lambda plan: plan.precision.text is torch.float32),
+        ("--precision half", lambda plan: plan.precision.vae is torch.float16),
+        ("--precision autocast", lambda plan: plan.precision.unet is torch.float16),
+        ("--opt-channelslast", lambda plan: plan.is_channels_last),
+        ("--medvram", lambda plan: plan.offload == "medvram"),
+        ("--lowvram", lambda plan: plan.offload == "lowvram"),
+        ("--medvram-sdxl", lambda plan: plan.offload == "none"),
+        ("--disable-nan-check", lambda plan: not plan.checks_nan),
+        ("--opt-sdp-attention", lambda plan: plan.attention.backend.name == "sdp"),
+        ("--opt-sdp-no-mem-attention", lambda plan: plan.attention.backend.name == "sdp-no-mem"),
+        ("--xformers --opt-sdp-attention", lambda plan: plan.attention.backend.name == "sdp"),
+        ("--opt-split-attention", lambda plan: plan.attention.backend.name == "split"),
+        ("--opt-sub-quad-attention", lambda plan: plan.attention.backend.name == "sub-quadratic"),
+        ("--upcast-sampling", lambda plan: "--upcast-sampling" in plan.notes[0]),
+    ],
+)
+def test_flags_mean_what_they_mean_in_a1111(line, see):
+    assert see(resolve_plan(flags(line), CARD, SD1, WORK))
+
+
+def test_medvram_sdxl_is_for_sdxl():
+    assert resolve_plan(flags("--medvram-sdxl"), CARD, SDXL, WORK).offload == "medvram"
+
+
+def test_xformers_that_is_not_there_is_said_and_gone_around(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "xformers", None)
+    plan = resolve_plan(flags("--xformers"), CARD, SD1, WORK)
+    assert plan.attention.backend.name == "sdp"
+    assert "xformers" in plan.notes[0]
+    with pytest.raises(HayateError, match="xformers"):
+        resolve_plan(Asked(attention="xformers"), CARD, SD1, WORK)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--medvram --lowvram", "contradict"),
+        ("--no-half --precision half", "contradict"),
+        ("--use-cpu all --device-id 0", "contradict"),
+        ("--precision halff", "unknown precision"),
+    ],
+)
+def test_contradictions_are_errors(line, message):
+    with pytest.raises(UsageError, match=message):
+        flags(line)
+
+
+def test_own_options_win_over_flags():
+    asked = flags("--opt-split-attention --no-half", Asked(dtype="bf16", attention="math"))
+    plan = resolve_plan(asked, CARD, SD1, WORK)
+    assert plan.precision.unet is torch.bfloat16
+    assert plan.attention.backend.name == "math"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Asked(attention="nope"),
+        Asked(layout="nope"),
+        Asked(compile="nope"),
+        Asked(offload="nope"),
+        Asked(promise="nope"),
+    ],
+)
+def test_unknown_names_list_the_known(asked):
+    with pytest.raises(UnknownName, match="nearest"):
+        resolve_plan(asked, CPU, TINY, WORK)
+
+
+def test_what_is_approximate_must_be_promised_as_fast():
+    with pytest.raises(UsageError, match="--promise fast"):
+        resolve_plan(Asked(vae_tile_px=128), CPU, TINY, WORK)
+    assert resolve_plan(Asked(vae_tile_px=128, promise="fast"), CPU, TINY, WORK).vae_tile_px == 128
+
+
+def test_compiling_takes_plain_weights_and_a_toolchain():
+    plan = resolve_plan(Asked(compile="default"), CPU, SD1, WORK)
+    assert plan.compile is Mode.DEFAULT
+    assert not plan.is_packed
+    with pytest.raises(UsageError, match="no compiler"):
+        resolve_plan(Asked(compile="default"), replace(CPU, compile_refusal="no compiler"), SD1, WORK)
+
+
+def test_graphs_need_what_stays_in_place():
+    assert resolve_plan(Asked(is_graphed=True), CARD, SD1, WORK).is_graphed
+    for facts, offload in ((CPU, None), (CARD, "medvram")):
+        with pytest.raises(UsageError, match="CUDA graphs"):
+            resolve_plan(Asked(is_graphed=True, offload=offload), facts, SD1, WORK)
+
+
+def test_head_dims_are_those_of_the_architectures():
+    assert head_dims(SD1) == {40, 80, 160}
+    assert head_dims(SDXL) == {64}
+
+
+@given(names=st.sets(st.sampled_from([name for name, flag in FLAGS.items() if not flag.takes]), max_size=6))
+def test_any_flags_give_a_reason_for_every_choice_or_a_hint(names):
+    try:
+        plan = resolve_plan(flags(" ".join(names)), CPU, TINY, WORK)
+    except UsageError as error:
+        assert error.hint  # noqa: PT017 - either of two outcomes is right
+        return
+    assert all(choice.value and choice.reason for choice in plan.choices)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from hayate.errors import UsageError
+from hayate.errors import UnknownName, UsageError, clip
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,83 +16,162 @@ class Flag:
 
     doc: str
     takes: str = ""
-    """What follows the flag: "" nothing, "one" a word, "some" all words up to the next flag."""
+    """What follows the flag: "" nothing, "one" a word, "some" a word and all further ones of `CPU_NAMES`."""
     acts: bool = True
     """Whether it changes how pictures are computed; of the others `doc` is said as a note."""
 
 
 _SERVERS = "the server's; it has no effect on this command"
-_NOT_NEEDED = "not needed here"
+_INSTALLER = "the installer's; launch.py installs what is missing and nothing else"
+_ABSENT = "for models that are not here"
+_NO_DOWNLOAD = "nothing is downloaded in any case"
+_NEVER = "it had no effect at A1111 either"
+_TILES = "tiles are as square as a fixed budget allows"
+_NAMES = "file names are a number and a seed here"
 
 FLAGS: Mapping[str, Flag] = MappingProxyType(
     {
-        "--xformers": Flag("attention by xformers"),
-        "--opt-sdp-attention": Flag("attention by PyTorch's fused kernels"),
+        "--xformers": Flag("attention by xFormers, where it is installed and can serve"),
+        "--opt-sdp-attention": Flag("attention by PyTorch's fused kernels; wins over --xformers"),
         "--opt-sdp-no-mem-attention": Flag("the same without the kernel whose bits differ from run to run"),
         "--opt-split-attention": Flag("attention in slices of queries"),
         "--opt-split-attention-v1": Flag("attention in slices of queries"),
         "--opt-split-attention-invokeai": Flag("attention in slices of queries"),
-        "--opt-sub-quad-attention": Flag("attention in chunks of queries and keys, in little memory"),
+        "--opt-sub-quad-attention": Flag("attention in tiles of queries and keys, in little memory"),
         "--disable-opt-split-attention": Flag("attention by its formula, without any saving"),
         "--opt-channelslast": Flag("feature maps in channels-last order"),
         "--no-half": Flag("everything in fp32"),
         "--no-half-vae": Flag("the VAE in fp32"),
         "--precision": Flag("full, half or autocast: fp32, fp16, or what suits the device", takes="one"),
-        "--upcast-sampling": Flag("sampling in fp32 is how it always is here", acts=False),
         "--medvram": Flag("one of the networks on the device at a time"),
         "--medvram-sdxl": Flag("the same, for SDXL only"),
         "--lowvram": Flag("blocks of the U-Net on the device only while they compute"),
         "--disable-nan-check": Flag("results are not looked at"),
         "--device-id": Flag("which CUDA device computes", takes="one"),
-        "--use-cpu": Flag("what computes on the CPU; here it is everything", takes="some"),
-        "--always-batch-cond-uncond": Flag("prompt and negative prompt are always one batch here", acts=False),
-        "--force-enable-xformers": Flag("use --xformers; it is refused with a reason where it can't serve", acts=False),
-        "--xformers-flash-attention": Flag("xformers chooses its kernel itself", acts=False),
-        "--opt-sub-quad-q-chunk-size": Flag("chunks are sized by memory", takes="one", acts=False),
-        "--opt-sub-quad-kv-chunk-size": Flag("chunks are sized by memory", takes="one", acts=False),
-        "--opt-sub-quad-chunk-threshold": Flag("chunks are sized by memory", takes="one", acts=False),
+        "--use-cpu": Flag("all or sd: the CPU computes; other names are of models that are not here", takes="some"),
+        # Attention, precision and memory
+        "--upcast-sampling": Flag("latents and sampling are always in fp32", acts=False),
+        "--always-batch-cond-uncond": Flag("prompt and negative prompt are always one batch", acts=False),
+        "--force-enable-xformers": Flag("--xformers says itself whether it can serve", acts=False),
+        "--xformers-flash-attention": Flag("xFormers chooses its kernel itself", acts=False),
+        "--sub-quad-q-chunk-size": Flag(_TILES, takes="one", acts=False),
+        "--sub-quad-kv-chunk-size": Flag(_TILES, takes="one", acts=False),
+        "--sub-quad-chunk-threshold": Flag(_TILES, takes="one", acts=False),
+        "--use-ipex": Flag("Intel GPUs are not supported", acts=False),
         "--lowram": Flag("files are mapped, not read into memory", acts=False),
+        "--disable-model-loading-ram-optimization": Flag("files are mapped, not read into memory", acts=False),
         "--no-hashing": Flag("hashes are computed beside the work and remembered", acts=False),
+        "--disable-safe-unpickle": Flag("pickles are never opened", acts=False),
+        # Without effect there either
+        "--unload-gfpgan": Flag(_NEVER, acts=False),
+        "--max-batch-count": Flag(_NEVER, takes="one", acts=False),
+        "--deepdanbooru": Flag(_NEVER, acts=False),
+        "--gradio-queue": Flag(_NEVER, acts=False),
+        "--show-negative-prompt": Flag(_NEVER, acts=False),
+        "--gradio-img2img-tool": Flag(_NEVER, takes="one", acts=False),
+        "--gradio-inpaint-tool": Flag(_NEVER, takes="one", acts=False),
+        "--add-stop-route": Flag(_NEVER, acts=False),
+        "--enable-console-prompts": Flag(_NEVER, acts=False),
+        "--ngrok-region": Flag(_NEVER, takes="one", acts=False),
+        # Paths
+        "--data-dir": Flag("set models_dir and outputs_dir instead", takes="one", acts=False),
+        "--models-dir": Flag("set models_dir and vae_dir instead", takes="one", acts=False),
+        "--ckpt": Flag("use --model instead", takes="one", acts=False),
         "--ckpt-dir": Flag("set models_dir instead", takes="one", acts=False),
         "--vae-dir": Flag("set vae_dir instead", takes="one", acts=False),
-        "--styles-file": Flag("set styles_file instead", takes="one", acts=False),
-        "--lora-dir": Flag("LoRAs are not applied yet", takes="one", acts=False),
+        "--vae-path": Flag("use --vae instead", takes="one", acts=False),
+        "--config": Flag("a checkpoint's tensors say what it is", takes="one", acts=False),
         "--embeddings-dir": Flag("embeddings are not applied yet", takes="one", acts=False),
-        "--data-dir": Flag("set models_dir and outputs_dir instead", takes="one", acts=False),
-        "--update-check": Flag(_NOT_NEEDED, acts=False),
-        "--skip-torch-cuda-test": Flag(_NOT_NEEDED, acts=False),
-        "--skip-python-version-check": Flag(_NOT_NEEDED, acts=False),
-        "--skip-version-check": Flag(_NOT_NEEDED, acts=False),
-        "--skip-prepare-environment": Flag(_NOT_NEEDED, acts=False),
-        "--skip-install": Flag(_NOT_NEEDED, acts=False),
-        "--reinstall-torch": Flag("delete the .venv folder instead", acts=False),
-        "--reinstall-xformers": Flag("delete the .venv folder instead", acts=False),
-        "--no-download-sd-model": Flag("nothing is downloaded", acts=False),
-        "--do-not-download-clip": Flag("nothing is downloaded", acts=False),
-        "--disable-safe-unpickle": Flag("pickles are never opened", acts=False),
-        "--disable-model-loading-ram-optimization": Flag(_NOT_NEEDED, acts=False),
-        "--api": Flag(_SERVERS, acts=False),
-        "--nowebui": Flag(_SERVERS, acts=False),
+        "--textual-inversion-templates-dir": Flag("nothing is trained here", takes="one", acts=False),
+        "--hypernetwork-dir": Flag(_ABSENT, takes="one", acts=False),
+        "--localizations-dir": Flag(_SERVERS, takes="one", acts=False),
+        "--styles-file": Flag("set styles_file instead", takes="one", acts=False),
+        "--gfpgan-dir": Flag(_ABSENT, takes="one", acts=False),
+        "--gfpgan-model": Flag(_ABSENT, takes="one", acts=False),
+        "--codeformer-models-path": Flag(_ABSENT, takes="one", acts=False),
+        "--gfpgan-models-path": Flag(_ABSENT, takes="one", acts=False),
+        "--esrgan-models-path": Flag(_ABSENT, takes="one", acts=False),
+        "--bsrgan-models-path": Flag(_ABSENT, takes="one", acts=False),
+        "--realesrgan-models-path": Flag(_ABSENT, takes="one", acts=False),
+        "--dat-models-path": Flag(_ABSENT, takes="one", acts=False),
+        "--clip-models-path": Flag(_ABSENT, takes="one", acts=False),
+        "--ldsr-models-path": Flag(_ABSENT, takes="one", acts=False),
+        "--scunet-models-path": Flag(_ABSENT, takes="one", acts=False),
+        "--swinir-models-path": Flag(_ABSENT, takes="one", acts=False),
+        "--lora-dir": Flag("LoRAs are not applied yet", takes="one", acts=False),
+        "--lyco-dir-backcompat": Flag("LoRAs are not applied yet", takes="one", acts=False),
+        "--ui-config-file": Flag(_SERVERS, takes="one", acts=False),
+        "--ui-settings-file": Flag("HAYATE_CONFIG names the settings file", takes="one", acts=False),
+        # Server and security
         "--listen": Flag(_SERVERS, acts=False),
         "--port": Flag(_SERVERS, takes="one", acts=False),
+        "--server-name": Flag(_SERVERS, takes="one", acts=False),
         "--share": Flag(_SERVERS, acts=False),
-        "--autolaunch": Flag(_SERVERS, acts=False),
-        "--theme": Flag(_SERVERS, takes="one", acts=False),
-        "--gradio-queue": Flag(_SERVERS, acts=False),
-        "--no-gradio-queue": Flag(_SERVERS, acts=False),
+        "--ngrok": Flag(_SERVERS, takes="one", acts=False),
+        "--ngrok-options": Flag(_SERVERS, takes="one", acts=False),
         "--gradio-auth": Flag(_SERVERS, takes="one", acts=False),
+        "--gradio-auth-path": Flag(_SERVERS, takes="one", acts=False),
+        "--gradio-allowed-path": Flag(_SERVERS, takes="one", acts=False),
+        "--gradio-debug": Flag(_SERVERS, acts=False),
+        "--no-gradio-queue": Flag(_SERVERS, acts=False),
+        "--api": Flag(_SERVERS, acts=False),
+        "--nowebui": Flag(_SERVERS, acts=False),
         "--api-auth": Flag(_SERVERS, takes="one", acts=False),
         "--api-log": Flag(_SERVERS, acts=False),
+        "--api-server-stop": Flag(_SERVERS, acts=False),
         "--cors-allow-origins": Flag(_SERVERS, takes="one", acts=False),
+        "--cors-allow-origins-regex": Flag(_SERVERS, takes="one", acts=False),
+        "--tls-keyfile": Flag(_SERVERS, takes="one", acts=False),
+        "--tls-certfile": Flag(_SERVERS, takes="one", acts=False),
+        "--disable-tls-verify": Flag(_SERVERS, acts=False),
+        "--subpath": Flag(_SERVERS, takes="one", acts=False),
+        "--timeout-keep-alive": Flag(_SERVERS, takes="one", acts=False),
+        "--freeze-settings": Flag(_SERVERS, acts=False),
+        "--freeze-settings-in-sections": Flag(_SERVERS, takes="one", acts=False),
+        "--freeze-specific-settings": Flag(_SERVERS, takes="one", acts=False),
         "--enable-insecure-extension-access": Flag(_SERVERS, acts=False),
+        "--test-server": Flag(_SERVERS, acts=False),
+        "--skip-load-model-at-start": Flag("a model is loaded when it is needed", acts=False),
+        "--allow-code": Flag("no code is run from outside", acts=False),
+        "--administrator": Flag("nobody's rights are looked at", acts=False),
+        # Launcher
+        "--skip-install": Flag(_INSTALLER, acts=False),
+        "--skip-prepare-environment": Flag(_INSTALLER, acts=False),
+        "--reinstall-torch": Flag(_INSTALLER, acts=False),
+        "--reinstall-xformers": Flag(_INSTALLER, acts=False),
+        "--skip-python-version-check": Flag(_INSTALLER, acts=False),
+        "--skip-version-check": Flag(_INSTALLER, acts=False),
+        "--exit": Flag(_INSTALLER, acts=False),
+        "--skip-torch-cuda-test": Flag("a machine without a CUDA card computes on its CPU", acts=False),
+        "--update-check": Flag(_NO_DOWNLOAD, acts=False),
+        "--update-all-extensions": Flag(_NO_DOWNLOAD, acts=False),
+        "--do-not-download-clip": Flag(_NO_DOWNLOAD, acts=False),
+        "--no-download-sd-model": Flag(_NO_DOWNLOAD, acts=False),
+        "--log-startup": Flag("hayate generate --json says what took how long", acts=False),
+        "--dump-sysinfo": Flag("hayate plan --json describes the machine", acts=False),
+        "--loglevel": Flag("only what matters is said", takes="one", acts=False),
+        "-f": Flag("nobody's rights are looked at", acts=False),
+        # Page
+        "--autolaunch": Flag(_SERVERS, acts=False),
+        "--theme": Flag(_SERVERS, takes="one", acts=False),
+        "--use-textbox-seed": Flag(_SERVERS, acts=False),
+        "--no-progressbar-hiding": Flag(_SERVERS, acts=False),
+        "--ui-debug-mode": Flag(_SERVERS, acts=False),
         "--hide-ui-dir-config": Flag(_SERVERS, acts=False),
+        "--disable-console-progressbars": Flag("no bar is drawn where nobody watches", acts=False),
+        "--no-prompt-history": Flag("no prompts are kept", acts=False),
         "--disable-all-extensions": Flag("there are none", acts=False),
         "--disable-extra-extensions": Flag("there are none", acts=False),
-        "--enable-console-prompts": Flag(_SERVERS, acts=False),
-        "--loglevel": Flag(_SERVERS, takes="one", acts=False),
+        "--unix-filenames-sanitization": Flag(_NAMES, acts=False),
+        "--filenames-max-length": Flag(_NAMES, takes="one", acts=False),
     }
 )
-"""Every flag of A1111 that is understood."""
+"""Every flag of A1111 v1.10.1, with those of its built-in extensions."""
+
+HERE_ON_CPU = ("all", "sd")
+ELSEWHERE = ("interrogate", "gfpgan", "esrgan", "codeformer", "bsrgan", "realesrgan", "dat", "scunet", "swinir", "ldsr")
+CPU_NAMES = (*HERE_ON_CPU, *ELSEWHERE)
+"""What --use-cpu may name; those `ELSEWHERE` are models that are not here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,15 +190,27 @@ class TakenFlags:
     @property
     def notes(self) -> tuple[str, ...]:
         """One line for each flag that has no effect."""
-        return tuple(f"{name}: {FLAGS[name].doc}" for name in self.values if not FLAGS[name].acts)
+        notes = [f"{name}: {FLAGS[name].doc}" for name in self.values if not FLAGS[name].acts]
+        others = [name for name in self.cpu_names if name not in HERE_ON_CPU]
+        return (*notes, *(f"--use-cpu {name}: there is no such model here" for name in others))
+
+    @property
+    def cpu_names(self) -> tuple[str, ...]:
+        """What --use-cpu names."""
+        return tuple(name.casefold() for name in self.values.get("--use-cpu", ()))
+
+    @property
+    def is_on_cpu(self) -> bool:
+        """Whether --use-cpu names what is computed here."""
+        return any(name in HERE_ON_CPU for name in self.cpu_names)
 
 
 given: ContextVar[TakenFlags] = ContextVar("given", default=TakenFlags())  # noqa: B039 - frozen
 """The flags of the command that runs, for whoever resolves its plan."""
 
 
-def take_flags(words: Sequence[str]) -> tuple[TakenFlags, list[str]]:
-    """A1111's flags among `words`, and the words that are left; what follows a "--" is text.
+def take_flags(words: Sequence[str], kept_flags: Collection[str] = ()) -> tuple[TakenFlags, list[str]]:
+    """A1111's flags among `words` but `kept_flags`, and the words that are left; what follows a "--" is text.
 
     Raises: UsageError for a flag that lacks its word.
     """
@@ -130,12 +221,14 @@ def take_flags(words: Sequence[str]) -> tuple[TakenFlags, list[str]]:
     while place < end:
         name, has_value, value = words[place].partition("=")
         place += 1
-        if name not in FLAGS or (has_value and not FLAGS[name].takes):
+        if name not in FLAGS or name in kept_flags or (has_value and not FLAGS[name].takes):
             kept.append(words[place - 1])
             continue
         following = [value] if has_value else _following(words[place:end], FLAGS[name].takes)
         if FLAGS[name].takes and not following:
             raise UsageError(f"{name} needs a value", hint=FLAGS[name].doc)
+        if name == "--use-cpu":
+            following = _checked_cpu_names(following)
         taken[name] = tuple(following)
         place += 0 if has_value else len(following)
     return TakenFlags(values=taken), [*kept, *words[end:]]
@@ -146,18 +239,50 @@ def device_from(flags: TakenFlags, asked: str | None) -> str | None:
 
     Raises: UsageError where they contradict each other.
     """
-    named = "cpu" if "--use-cpu" in flags else None
-    if number := flags.value("--device-id"):
-        if not number.isdigit():
-            raise UsageError(f"--device-id {number!r} is not a number", hint="write --device-id 0")
-        named = f"cuda:{number}"
+    number = flags.value("--device-id")
+    if number is not None and not (number.isascii() and number.isdigit() and len(number) < 4):
+        raise UsageError(f"--device-id {clip(number, 30)!r} is not a number", hint="write --device-id 0")
+    named = "cpu" if flags.is_on_cpu else f"cuda:{number}" if number is not None else None
     if asked and named and asked != named:
-        raise UsageError(
-            f"--device {asked} and {'--use-cpu' if named == 'cpu' else '--device-id'} contradict", hint="give one"
-        )
+        flag = "--use-cpu" if named == "cpu" else "--device-id"
+        raise UsageError(f"--device {clip(asked, 30)} and {flag} contradict each other", hint="give one of them")
     return asked or named
 
 
+def flags_page() -> str:
+    """The part of docs/cli.md about A1111's flags."""
+    acting, others = (
+        "\n".join(f"| `{name}` | {flag.doc} |" for name, flag in FLAGS.items() if flag.acts is acts)
+        for acts in (True, False)
+    )
+    return f"""## A1111's flags
+
+Every command takes them, on the command line and from `COMMANDLINE_ARGS`. Two that contradict each other are an error.
+
+| Flag | What it means |
+|---|---|
+{acting}
+
+Those without effect are accepted with a note:
+
+| Flag | Why it does not act |
+|---|---|
+{others}
+"""
+
+
 def _following(words: Sequence[str], takes: str) -> list[str]:
-    until = next((index for index, word in enumerate(words) if word.startswith("--")), len(words))
-    return list(words[: {"": 0, "one": min(1, until)}.get(takes, until)])
+    """The words that belong to a flag; after the first one only names, for the next word may be a prompt."""
+    if not takes or not words or words[0].startswith("--"):
+        return []
+    more = 1
+    while takes == "some" and more < len(words) and words[more].casefold() in CPU_NAMES:
+        more += 1
+    return list(words[:more])
+
+
+def _checked_cpu_names(words: Sequence[str]) -> list[str]:
+    for name in words:
+        if name.casefold() not in CPU_NAMES:
+            raise UnknownName("name for --use-cpu", name, CPU_NAMES)
+    return list(words)

@@ -37,7 +37,7 @@ def test_flags_of_one_command_are_forgotten_by_the_next(capsys):
         (["--medvram", "--lowvram"], "contradict"),
         (["--opt-sdp-atention"], "--opt-sdp-attention"),
         (["--attention", "sdq"], "nearest: sdp"),
-        (["--vae-tile", "128"], "--promise fast"),
+        (["--vae-tile", "128", "--promise", "exact"], "--promise fast"),
         (["--device-id", "7"], "not available"),
         (["--precision"], "needs a value"),
     ],

@@ -157,18 +157,21 @@ def test_unknown_names_list_the_known(asked):
         resolve_plan(asked, CPU, TINY, WORK)
 
 
-def test_what_is_approximate_must_be_promised_as_fast():
-    with pytest.raises(UsageError, match="--promise fast"):
-        resolve_plan(Asked(vae_tile_px=128), CPU, TINY, WORK)
-    assert resolve_plan(Asked(vae_tile_px=128, promise="fast"), CPU, TINY, WORK).vae_tile_px == 128
+def test_what_is_approximate_is_fast_and_can_not_be_exact():
+    plan = resolve_plan(Asked(vae_tile_px=128), CPU, TINY, WORK)
+    assert (plan.promise, plan.vae_tile_px) == ("fast", 128)
+    for promise in ("exact", "deterministic"):
+        with pytest.raises(UsageError, match="--promise fast"):
+            resolve_plan(Asked(vae_tile_px=128, promise=promise), CPU, TINY, WORK)
 
 
 def test_compiling_takes_plain_weights_and_a_toolchain():
     plan = resolve_plan(Asked(compile="default"), CPU, SD1, WORK)
     assert plan.compile is Mode.DEFAULT
     assert not plan.is_packed
-    with pytest.raises(UsageError, match="no compiler"):
-        resolve_plan(Asked(compile="default"), replace(CPU, compile_refusal="no compiler"), SD1, WORK)
+    plan = resolve_plan(Asked(compile="default"), replace(CPU, compile_refusal="no compiler"), SD1, WORK)
+    assert plan.compile is Mode.OFF
+    assert "no compiler" in " ".join(plan.notes)
 
 
 def test_graphs_need_what_stays_in_place():
@@ -191,3 +194,97 @@ def test_any_flags_give_a_reason_for_every_choice_or_a_hint(names):
         assert error.hint  # noqa: PT017 - either of two outcomes is right
         return
     assert all(choice.value and choice.reason for choice in plan.choices)
+
+
+@pytest.mark.parametrize("title", ["NVIDIA GeForce GTX 1660 SUPER", "GeForce GTX 1650"])
+def test_cards_whose_fp16_is_faulty_compute_in_fp32(title):
+    card = replace(CARD, device=replace(CARD.device, title=title), free_bytes=6 * 2**30)
+    plan = resolve_plan(Asked(), card, SD1, WORK)
+    assert plan.precision.unet is plan.precision.vae is torch.float32
+    assert "NaN" in plan.precision.reason
+    asked = resolve_plan(Asked(dtype="fp16"), card, SD1, WORK)
+    assert asked.precision.unet is torch.float16
+    assert any("NaN" in note for note in asked.notes)
+
+
+def test_other_cards_are_not_taken_for_them():
+    for title in ("NVIDIA GeForce RTX 4060", "NVIDIA GeForce GTX 1080 Ti"):
+        card = replace(CARD, device=replace(CARD.device, title=title))
+        assert resolve_plan(Asked(), card, SD1, WORK).precision.unet is torch.float16
+
+
+def test_moving_weights_are_not_compiled():
+    for asked in (Asked(compile="default", offload="medvram"), Asked(compile="default")):
+        plan = resolve_plan(asked, replace(CARD, free_bytes=5 * 2**30), SDXL, WORK)
+        assert plan.offload != "none"
+        assert plan.compile is Mode.OFF
+        assert any("compile default does not act" in note for note in plan.notes)
+
+
+def test_a_deterministic_plan_refuses_what_changes_bits():
+    with pytest.raises(UsageError, match="bits"):
+        resolve_plan(Asked(compile="default", promise="deterministic"), CARD, SD1, WORK)
+    plan = resolve_plan(flags("--opt-sdp-attention", Asked(promise="deterministic")), CARD, SD1, WORK)
+    assert plan.attention.backend.name == "sdp-no-mem"
+    assert any("sdp" in note for note in plan.notes)
+
+
+def test_an_own_offload_wins_over_one_for_sdxl():
+    asked = flags("--medvram-sdxl", Asked(offload="lowvram"))
+    assert {resolve_plan(asked, CARD, config, WORK).offload for config in (SD1, SDXL)} == {"lowvram"}
+
+
+def test_offload_without_a_card_is_said_not_to_act():
+    plan = resolve_plan(flags("--lowvram"), CPU, TINY, WORK)
+    assert plan.offload == "none"
+    assert any("lowvram does not act" in note for note in plan.notes)
+
+
+def test_too_little_memory_is_said():
+    work = replace(WORK, height_px=2048, width_px=2048)
+    plan = resolve_plan(Asked(), replace(CARD, free_bytes=2**30), SDXL, work)
+    assert plan.offload == "lowvram"
+    assert any("may not suffice" in note for note in plan.notes)
+
+
+def test_tiles_are_in_the_forecast():
+    whole, tiled = (
+        resolve_plan(
+            Asked(vae_tile_px=tile_px, promise="fast"), CARD, SD1, replace(WORK, height_px=2048, width_px=2048)
+        )
+        for tile_px in (None, 512)
+    )
+    assert tiled.forecast.decode_bytes < whole.forecast.decode_bytes / 4
+
+
+@given(
+    names=st.sets(st.sampled_from([name for name, flag in FLAGS.items() if not flag.takes]), max_size=6),
+    own=st.builds(
+        Asked,
+        dtype=st.sampled_from([None, "auto", "fp32", "fp16", "bf16"]),
+        attention=st.sampled_from([None, "auto", "sdp", "sdp-no-mem", "split", "math"]),
+        compile=st.sampled_from([None, "off", "default", "max-autotune"]),
+        is_graphed=st.sampled_from([None, True, False]),
+        offload=st.sampled_from([None, "auto", "none", "medvram", "lowvram"]),
+        vae_tile_px=st.sampled_from([None, 256]),
+        promise=st.sampled_from([None, "exact", "deterministic", "fast"]),
+    ),
+    facts=st.sampled_from([CPU, replace(CPU, has_bf16=False), CARD, replace(CARD, free_bytes=2**31)]),
+    config=st.sampled_from([TINY, SD1]),
+)
+def test_any_combination_is_a_plan_that_keeps_its_promise_or_an_error_with_a_hint(names, own, facts, config):
+    try:
+        plan = resolve_plan(flags(" ".join(names), own), facts, config, WORK)
+    except HayateError as error:
+        assert error.hint  # noqa: PT017 - either of two outcomes is right
+        return
+    assert all(choice.value and choice.reason for choice in plan.choices)
+    is_card = facts.device.torch.type == "cuda"
+    if plan.promise == "deterministic":
+        assert plan.compile is Mode.OFF
+        assert plan.attention.backend.is_deterministic or not is_card
+    if plan.promise != "fast":
+        assert plan.vae_tile_px is None
+        assert plan.attention.backend.is_exact
+    assert plan.offload == "none" or (is_card and not plan.is_graphed and plan.compile is Mode.OFF)
+    assert not plan.is_packed or (not is_card and plan.compile is Mode.OFF)

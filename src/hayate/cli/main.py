@@ -29,6 +29,8 @@ class Command(NamedTuple):
     module: str
     usage: str
     doc: str
+    own_flags: tuple[str, ...] = ()
+    """A1111's flags that are options of the command itself."""
 
 
 COMMANDS = MappingProxyType(
@@ -36,7 +38,12 @@ COMMANDS = MappingProxyType(
         "generate": Command("hayate.cli.generate", "generate PROMPT", "make pictures from a text"),
         "info": Command("hayate.cli.info", "info FILE", "what a picture was made with"),
         "plan": Command("hayate.cli.plan", "plan", "what would compute a picture, and why"),
-        "models": Command("hayate.cli.models", "models list | inspect NAME", "the models here, and what each one is"),
+        "models": Command(
+            "hayate.cli.models",
+            "models list | inspect NAME",
+            "the models here, and what each one is",
+            ("--models-dir",),
+        ),
     }
 )
 
@@ -68,6 +75,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(words: list[str]) -> int:
     """Run the sub-command that the first word names; its module is imported only now."""
+    kept = COMMANDS[words[0]].own_flags if words and words[0] in COMMANDS else ()
+    flags, words = take_flags(words, kept)  # also without a command: launch.py adds those of COMMANDLINE_ARGS
+    given.set(flags)
     first = words[0] if words else "--help"
     if first in ("--help", "-h", "help"):
         sys.stdout.write(help_page())
@@ -79,9 +89,7 @@ def run(words: list[str]) -> int:
         if first.startswith("-"):
             raise UnknownName("option", first, ("--help", "--version", "--traceback"))
         raise UnknownName("command", first, COMMANDS)
-    flags, own = take_flags(words[1:])
-    given.set(flags)
-    return run_app(importlib.import_module(COMMANDS[first].module).app, own, f"hayate {first}")
+    return run_app(importlib.import_module(COMMANDS[first].module).app, words[1:], f"hayate {first}")
 
 
 def run_app(app: typer.Typer, words: list[str], name: str) -> int:

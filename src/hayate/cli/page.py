@@ -7,6 +7,7 @@ import os
 import sys
 
 from hayate.cli.main import COMMANDS, help_page
+from hayate.flags import flags_page
 
 
 def cli_page() -> str:
@@ -21,7 +22,7 @@ def cli_page() -> str:
         for words, part in [(name, command), *((f"{name} {key}", value) for key, value in sub_commands.items())]:
             context = part.make_context(f"hayate {words}", [], resilient_parsing=True, max_content_width=100)
             parts.append(f"## hayate {words}\n\n```\n{part.get_help(context)}\n```\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, flags_page()])
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ def asked_with(asked: Asked | None, request: TextToImage, settings: Settings) ->
     return replace(
         asked,
         dtype=request.dtype or asked.dtype or settings.dtype,
-        attention=asked.attention or settings.attention,
+        attention=asked.attention or (None if asked.wished_attention else settings.attention),
         compile=asked.compile or (None if settings.compile == "off" else settings.compile),
         offload=asked.offload or settings.offload,
         promise=asked.promise or (None if settings.promise == "exact" else settings.promise),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,8 @@ from hayate.runtime.device import Device
 from hayate.runtime.graphs import refusal
 from hayate.runtime.memory import free_bytes
 from hayate.runtime.native.build import cpu_features
+
+_FAULTY_CARDS = re.compile(r"\bGTX 16\d\d\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +30,12 @@ class Facts:
     """Why there are no CUDA graphs here, or None."""
     free_bytes: int | None
     """Memory of the device that can still be had, or None where nobody tells."""
+
+    @property
+    def fp16_fault(self) -> str | None:
+        """Why fp16 can't be trusted on this device, or None. Source: A1111's users, who give these cards --no-half."""
+        found = _FAULTY_CARDS.search(self.device.title) if self.device.torch.type == "cuda" else None
+        return f"{found[0]} cards make NaN in fp16" if found else None
 
 
 def gather_facts(device: Device) -> Facts:

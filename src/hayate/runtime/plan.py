@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Literal, TypeVar, get_args
@@ -122,6 +123,8 @@ def asked_from(flags: TakenFlags, own: Asked) -> Asked:
     said = {
         each.name: value for each in fields(Asked) if (value := getattr(own, each.name)) != getattr(empty, each.name)
     }
+    if "offload" in said:
+        said["is_offload_for_sdxl"] = False
     return replace(from_flags, **said)
 
 
@@ -131,23 +134,22 @@ def resolve_plan(asked: Asked, facts: Facts, config: ModelConfig, work: Work) ->
     Raises: UnknownName, UsageError and MissingDependency for what can't be had, each with a hint.
     """
     device = facts.device
-    promise: Promise = _known("promise", asked.promise or "exact", PROMISES)
+    _known("promise", asked.promise or "exact", PROMISES)
     precision = _precision(asked, facts, config)
-    attention, notes = _attention(asked, device.torch, config, (precision.unet, promise))
-    mode, compiled = _compile(asked, facts)
+    attention, notes = _attention(asked, device.torch, config, precision.unet)
+    promise, promised = _promise(asked, attention)
+    # The backend, not what counts its calls: the same object each time, so that the forecast is remembered.
+    scratch = attention.backend if attention.backend.has_scratch else None
+    work = replace(work, tile_px=asked.vae_tile_px)
+    found = forecast(config, precision, work, attention=scratch)
+    offload = _offload(asked, facts, config, found)
+    mode, compiled = _compile(asked, facts, offload.offload)
     is_packed, packed = _layers(facts, config, precision, mode)
     is_last, last = _layout(asked, facts, is_packed)
-    found = forecast(config, precision, work, attention=attention.attention)
-    offload = _offload(asked, facts, config, found)
     is_graphed, graphed = _graphs(asked, facts, is_offloaded=offload.offload != "none")
     parts: frozenset[Part] = frozenset(_known("network", part, PARTS) for part in asked.compile_parts or ("unet",))
     tile = f"{asked.vae_tile_px} px" if asked.vae_tile_px else "whole"
     dtypes = " ".join(f"{part} {dtype_name(getattr(precision, part))}" for part in PARTS)
-    is_fast = bool(asked.vae_tile_px) or not attention.backend.is_exact
-    if is_fast and promise != "fast":
-        raise UsageError(
-            f"a tiled VAE or this attention is approximate, but {promise} was promised", hint="add --promise fast"
-        )
     choices = (
         Choice(name="device", value=device.title, reason=device.reason),
         Choice(name="precision", value=dtypes, reason=precision.reason),
@@ -166,9 +168,7 @@ def resolve_plan(asked: Asked, facts: Facts, config: ModelConfig, work: Work) ->
             value="on" if asked.checks_nan else "off",
             reason="one look after the loop" if asked.checks_nan else "asked for",
         ),
-        Choice(
-            name="promise", value=promise, reason="asked for" if asked.promise else "same mathematics as the reference"
-        ),
+        Choice(name="promise", value=promise, reason=promised),
     )
     return Plan(
         device=device,
@@ -185,7 +185,7 @@ def resolve_plan(asked: Asked, facts: Facts, config: ModelConfig, work: Work) ->
         checks_nan=asked.checks_nan,
         promise=promise,
         choices=choices,
-        notes=(*asked.notes, *notes),
+        notes=(*asked.notes, *notes, *_warnings(asked, facts, precision, offload), *_unmet(asked, mode, compiled)),
     )
 
 
@@ -203,16 +203,15 @@ def head_dims(config: ModelConfig) -> frozenset[int]:
 
 
 def _attention(
-    asked: Asked, device: torch.device, config: ModelConfig, needs: tuple[torch.dtype, Promise]
+    asked: Asked, device: torch.device, config: ModelConfig, dtype: torch.dtype
 ) -> tuple[ChosenAttention, tuple[str, ...]]:
     """The backend, and a note where a wish could not be granted."""
-    dtype, promise = needs
     choose = partial(
         choose_attention,
         device=device,
         dtype=dtype,
         head_dims=head_dims(config),
-        is_deterministic=promise == "deterministic",
+        is_deterministic=asked.promise == "deterministic",
     )
     is_wished = asked.attention in (None, "auto") and asked.wished_attention is not None
     if not is_wished:
@@ -224,9 +223,26 @@ def _attention(
         return chosen, (f"{error}; {chosen.backend.name} serves instead",)
 
 
+def _promise(asked: Asked, attention: ChosenAttention) -> tuple[Promise, str]:
+    """What the plan as a whole keeps to."""
+    parts = {"tiles of the VAE": bool(asked.vae_tile_px), attention.backend.name: not attention.backend.is_exact}
+    approximate = [name for name, is_so in parts.items() if is_so]
+    if asked.promise is None:
+        if approximate:
+            return "fast", f"{' and '.join(approximate)} change pictures a little"
+        return "exact", "same mathematics as the reference"
+    promise: Promise = _known("promise", asked.promise, PROMISES)
+    if approximate and promise != "fast":
+        raise UsageError(f"{' and '.join(approximate)} can't keep the promise {promise!r}", hint="add --promise fast")
+    return promise, "asked for"
+
+
 def _precision(asked: Asked, facts: Facts, config: ModelConfig) -> Precision:
     is_auto = asked.dtype in (None, "", "auto")
-    precision = resolve_precision(asked.dtype, facts.device.torch)
+    fault = facts.fp16_fault
+    precision = resolve_precision("fp32" if is_auto and fault else asked.dtype, facts.device.torch)
+    if is_auto and fault:
+        precision = replace(precision, reason=fault)
     if is_auto and facts.device.torch.type == "cpu" and _is_full_size(config) and facts.has_bf16:
         precision = Precision(
             unet=torch.bfloat16,
@@ -267,13 +283,18 @@ def _layout(asked: Asked, facts: Facts, is_packed: bool) -> tuple[bool, str]:
     return False, "PyTorch's default"
 
 
-def _compile(asked: Asked, facts: Facts) -> tuple[Mode, str]:
+def _compile(asked: Asked, facts: Facts, offload: Offload) -> tuple[Mode, str]:
     modes = tuple(mode.value for mode in Mode)
     mode = Mode(_known("compile mode", asked.compile or Mode.OFF.value, modes))
     if mode is Mode.OFF:
-        return mode, "asked for" if asked.compile else "not asked for; packed layers are faster on a CPU"
+        return mode, "asked for" if asked.compile else "not asked for"
+    if asked.promise == "deterministic":
+        message = "a compiled step takes over in the middle of a picture, so its bits can't be promised"
+        raise UsageError(message, hint="leave --compile or --promise deterministic out")
+    if offload != "none":
+        return Mode.OFF, f"{offload} moves the weights, and compiled steps need them in one place"
     if facts.compile_refusal:
-        raise UsageError(f"nothing can be compiled here: {facts.compile_refusal}", hint="leave --compile out")
+        return Mode.OFF, f"nothing can be compiled here: {facts.compile_refusal}"
     return mode, "asked for; eager serves until the compiled step is there, checked and faster"
 
 
@@ -295,6 +316,25 @@ def _graphs(asked: Asked, facts: Facts, *, is_offloaded: bool) -> tuple[bool, st
     return True, "asked for"
 
 
+def _warnings(asked: Asked, facts: Facts, precision: Precision, offload: OffloadPlan) -> Iterator[str]:
+    """What was asked for and is a bad choice here, or does not act."""
+    kind = facts.device.torch.type
+    if torch.float16 in (precision.unet, precision.text, precision.vae):
+        if kind == "cpu":
+            yield "fp16 was asked for, and CPUs compute it slower than fp32"
+        elif facts.fp16_fault:
+            yield f"fp16 was asked for, and {facts.fp16_fault}"
+    if kind != "cuda" and asked.offload in ("medvram", "lowvram") and not asked.is_offload_for_sdxl:
+        yield f"{asked.offload} does not act: {offload.reason}"
+    if not offload.is_enough:
+        yield f"memory may not suffice: {offload.reason}"
+
+
+def _unmet(asked: Asked, mode: Mode, reason: str) -> Iterator[str]:
+    if mode is Mode.OFF and asked.compile not in (None, Mode.OFF.value):
+        yield f"compile {asked.compile} does not act: {reason}"
+
+
 def _attention_of(flags: TakenFlags) -> tuple[str | None, tuple[str, ...]]:
     """The backend of the first flag in A1111's order of preference; the others are told so."""
     order = {
@@ -312,13 +352,22 @@ def _attention_of(flags: TakenFlags) -> tuple[str | None, tuple[str, ...]]:
     return (order[found[0]] if found else None), notes
 
 
+_CONTRADICTIONS = (
+    ("--medvram", "--lowvram"),
+    ("--medvram-sdxl", "--lowvram"),
+    ("--use-cpu", "--device-id"),
+    ("--no-half", "--precision half"),
+    ("--no-half-vae", "--precision half"),
+)
+
+
 def _refuse_pairs(flags: TakenFlags) -> None:
-    pairs = (("--medvram", "--lowvram"), ("--use-cpu", "--device-id"))
-    for first, second in pairs:
-        if first in flags and second in flags:
+    said = {*flags.values, f"--precision {flags.value('--precision')}"}
+    if not flags.is_on_cpu:
+        said.discard("--use-cpu")  # it names models that are not here
+    for first, second in _CONTRADICTIONS:
+        if first in said and second in said:
             raise UsageError(f"{first} and {second} contradict each other", hint="give one of them")
-    if "--no-half" in flags and flags.value("--precision") == "half":
-        raise UsageError("--no-half and --precision half contradict each other", hint="give one of them")
 
 
 def _known(kind: str, name: str, known: tuple[Name, ...]) -> Name:

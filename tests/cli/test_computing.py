@@ -1,0 +1,73 @@
+"""The options and flags that say how to compute, from the outside: choices, notes, and mistakes in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hayate.cli.main import main
+from hayate.models.config import Family
+from tests.tiny_models import write_tiny
+
+NAMES = {"device", "precision", "attention", "layers", "layout", "compile", "graphs", "offload", "memory"}
+NAMES |= {"VAE decode", "NaN check", "promise"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
+    write_tiny(path, Family.SD1)
+    return str(path)
+
+
+def test_programs_get_every_choice_with_a_reason_as_one_object(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["plan", "--model", model, "--size", "64x64", "--device", "cpu", "--no-half-vae", "--listen", "--json"]
+    assert main(words) == 0
+    shown = capsys.readouterr()
+    plan = json.loads(shown.out)
+    assert shown.err == ""
+    assert set(plan["choices"]) == NAMES
+    assert all(choice["value"] and choice["reason"] for choice in plan["choices"].values())
+    assert "vae fp32" in plan["choices"]["precision"]["value"]
+    assert [note for note in plan["notes"] if note.startswith("--listen")]
+
+
+def test_people_get_a_line_for_each_choice_and_notes_apart(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--model", model, "--device", "cpu", "--medvram", "--theme", "dark"]) == 0
+    shown = capsys.readouterr()
+    lines = shown.out.splitlines()
+    assert len(lines) == len(NAMES)
+    assert all(any(line.startswith(name) for line in lines) for name in NAMES)
+    assert [line for line in shown.err.splitlines() if line.startswith("note: --theme")]
+    assert [line for line in shown.err.splitlines() if line.startswith("note: medvram does not act")]
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (["--medvram", "--lowvram"], "contradict"),
+        (["--device", "cpu", "--device-id", "0"], "contradict"),
+        (["--xfromers"], "--xformers"),
+        (["--promise", "deterministic", "--compile", "default"], "deterministic"),
+        (["--attention", "flashy"], "unknown attention backend"),
+        (["--use-cpu", "gpu"], "unknown name for --use-cpu"),
+    ],
+)
+def test_a_mistake_is_one_line(model: str, more: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--model", model, *more]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("\n") == 1
+    assert expected in shown.err
+
+
+def test_flags_without_a_command_are_no_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--xformers", "--medvram", "--port", "7861"]) == 0
+    assert "usage: hayate" in capsys.readouterr().out
+
+
+def test_flags_of_the_server_stop_no_other_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "list", "--models-dir", str(tmp_path), "--xformers", "--port", "7861", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["folder"] == str(tmp_path)

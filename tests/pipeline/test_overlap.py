@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from hayate.engines.networks import Loaders
 from hayate.errors import EngineError, OutputError
 from hayate.models.config import Family
 from hayate.pipeline import session, text2image
@@ -27,6 +28,7 @@ from hayate.pipeline.overlap import Worker
 from hayate.pipeline.resolve import Seeds
 from hayate.pipeline.session import make_pictures
 from hayate.request import TextToImage
+from hayate.runtime.plan import Asked
 from hayate.runtime.precision import Precision
 from hayate.settings import Settings, load_settings
 from tests.pipeline.faulty import FileEngine, file_engine, job_of, pictures_of, write_overflowing
@@ -251,7 +253,13 @@ def test_a_picture_that_cant_be_saved_is_an_error(
     assert sorted(path.name for path in settings.outputs_dir.iterdir()) == ["00000-7.png", "00001-9.png"]
 
 
-def load_faulty(path: Path, device: torch.device, precision: Precision, vae_path: Path | None) -> FileEngine:
+def load_faulty(
+    path: Path,
+    device: torch.device,
+    precision: Precision,
+    vae_path: Path | None,
+    loaders: Loaders,  # noqa: ARG001 - the networks stay plain
+) -> FileEngine:
     """What `load_engine` would give, as an engine that can be widened; all but the VAE in fp32, for speed."""
     assert (device.type, vae_path) == ("cpu", None)
     return file_engine(path, vae=precision.vae)
@@ -261,7 +269,7 @@ def test_the_picture_says_what_it_took_and_what_acted(
     model: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "load_engine", load_faulty)
-    report = make_pictures(request_for(model), settings, None, quiet, vae_tile_px=64)
+    report = make_pictures(request_for(model), settings, None, quiet, Asked(vae_tile_px=64))
     with Image.open(report.pictures[-1].path) as picture:
         speed = json.loads(picture.info["hayate"])["speed"]
     assert list(speed["seconds"]) == ["load", "encode", "sample", "decode", "save"]
@@ -288,5 +296,5 @@ def test_a_model_is_learnt_once(tmp_path: Path, settings: Settings, monkeypatch:
     assert pictures[0].std() > 1
     with Image.open(second.pictures[0].path) as picture:
         assert json.loads(picture.info["hayate"])["notes"] == list(second.notes)
-    unguarded = make_pictures(request, settings, None, quiet, checks_nan=False)
+    unguarded = make_pictures(request, settings, None, quiet, Asked(checks_nan=False))
     assert unguarded.plan["dtype"]["vae"] == "fp16"

@@ -13,11 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks.machine import fingerprint
 from hayate.models.config import ModelConfig
 from hayate.models.layers import skeleton
 from hayate.models.unet import UNet
@@ -112,7 +116,7 @@ def main() -> None:
     print("exact" if not broken else f"{len(broken)} of {len(rows)} evaluations are further off than exact allows")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+        options.json.write_text(json.dumps({"machine": fingerprint(), "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

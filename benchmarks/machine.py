@@ -30,7 +30,11 @@ def fingerprint() -> dict[str, Any]:
 
 
 def system() -> dict[str, Any]:
-    return {"os": platform.system(), "release": platform.release(), "libc": " ".join(platform.libc_ver())}
+    return {
+        "os": platform.system(),
+        "release": platform.release().partition("-")[0],
+        "libc": " ".join(platform.libc_ver()),
+    }
 
 
 def processor() -> dict[str, Any]:

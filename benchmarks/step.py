@@ -23,6 +23,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from benchmarks.machine import fingerprint
+
 CONTENDERS = ("hayate", "eager", "diffusers", "diffusers-last")
 """Hayate as it is by itself; Hayate's networks in plain PyTorch; diffusers, contiguous and channels-last."""
 TASKS = ("step", "decode")
@@ -72,7 +74,14 @@ def measure(names: list[str], tasks: list[str], dtype: str, *, rounds: int, thre
                 seconds[contender.name][task].append(contender.run(task))
                 print(contender.name, task, f"{seconds[contender.name][task][-1]:.2f} s", file=sys.stderr, flush=True)
     about = {contender.name: contender.end() for contender in contenders}
-    result: dict = {"dtype": dtype, "threads": threads, "rounds": rounds, "seconds": seconds, "about": about}
+    result: dict = {
+        "machine": fingerprint(),
+        "dtype": dtype,
+        "threads": threads,
+        "rounds": rounds,
+        "seconds": seconds,
+        "about": about,
+    }
     for task in tasks:
         medians = {name: statistics.median(seconds[name][task]) for name in names}
         best = min((name for name in names if name.startswith("diffusers")), key=medians.__getitem__)

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from hayate.cli.main import main
+from hayate.models.config import Family
+from tests.tiny_models import write_tiny
 
 
 def test_every_choice_has_a_value_and_a_reason(capsys):
@@ -47,6 +53,21 @@ def test_what_can_not_be_is_one_line_with_a_hint(capsys, words, message):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_deterministic_plan_repeats_every_bit_in_other_processes_too(tmp_path):
+    model = tmp_path / "tiny.safetensors"
+    write_tiny(model, Family.SD1)
+    words = ["generate", "x", "--model", str(model), "--size", "64x64", "--steps", "2", "--seed", "5"]
+    words += ["--promise", "deterministic", "--dtype", "bf16"]
+    for index in range(3):
+        assert main([*words, "-o", str(tmp_path / f"{index}.png")]) == 0
+    for index in (3, 4):
+        command = [sys.executable, "-m", "hayate", *words, "-o", str(tmp_path / f"{index}.png")]
+        subprocess.run(command, check=True, capture_output=True)
+    pixels = [np.asarray(Image.open(tmp_path / f"{index}.png")) for index in range(5)]
+    assert all(np.array_equal(each, pixels[0]) for each in pixels)
+    assert pixels[0].std() > 1
 
 
 def test_a_picture_carries_its_plan_and_what_acted(capsys, tmp_path):

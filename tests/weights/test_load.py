@@ -57,6 +57,13 @@ def test_a_skeleton_has_shapes_and_no_numbers():
     assert torch.ones(2).fill_(3).sum() == 6  # nothing of it stays behind
 
 
+def test_skeletons_may_be_made_in_and_outside_inference_mode():
+    with torch.inference_mode(), skeleton():
+        Linear(17, 23)
+    with skeleton():
+        Linear(17, 23)
+
+
 @pytest.mark.parametrize("family", [Family.SD1, Family.SDXL])
 def test_a_tiny_model_gets_the_numbers_of_the_file(tmp_path, family):
     path = tmp_path / "tiny.safetensors"

@@ -88,7 +88,8 @@ def parameter(*shape: int, std: float) -> nn.Parameter:
 
 @cache
 def _shape_alone(shape: tuple[int, ...]) -> Tensor:
-    return torch.empty(shape, device="meta")
+    with torch.inference_mode(mode=False):  # kept for networks that are made outside it, too
+        return torch.empty(shape, device="meta")
 
 
 def _give_parameters(layer: Layer, weight: tuple[int, ...], bias: int | None) -> None:

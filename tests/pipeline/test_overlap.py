@@ -28,7 +28,7 @@ from hayate.pipeline.overlap import Worker
 from hayate.pipeline.resolve import Seeds
 from hayate.pipeline.session import make_pictures
 from hayate.request import TextToImage
-from hayate.runtime.plan import Asked
+from hayate.runtime.asked import Asked
 from hayate.runtime.precision import Precision
 from hayate.settings import Settings, load_settings
 from tests.pipeline.faulty import FileEngine, file_engine, job_of, pictures_of, write_overflowing

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from hayate.errors import HayateError, UnknownName, UsageError
 from hayate.flags import FLAGS, take_flags
 from hayate.models.config import SD1, SDXL, Family
+from hayate.runtime.asked import Asked, asked_from
 from hayate.runtime.compile.spec import Mode
 from hayate.runtime.device import Device
 from hayate.runtime.facts import Facts
 from hayate.runtime.memory import Work
 from hayate.runtime.native.kernels import refusal
-from hayate.runtime.plan import Asked, asked_from, head_dims, resolve_plan
+from hayate.runtime.plan import head_dims, resolve_plan
 from tests.tiny_models import tiny_config
 
 TINY = tiny_config(Family.SD1)

@@ -10,7 +10,7 @@ import typer
 from hayate.flags import given
 
 if TYPE_CHECKING:
-    from hayate.runtime.plan import Asked
+    from hayate.runtime.asked import Asked
 
 Attention = Annotated[str | None, typer.Option(help="The attention backend; `hayate plan` shows which serve.")]
 Layout = Annotated[str | None, typer.Option(help="contiguous or channels-last.")]
@@ -42,7 +42,7 @@ class Own:
 
         Raises: UsageError.
         """
-        from hayate.runtime.plan import Asked, asked_from
+        from hayate.runtime.asked import Asked, asked_from
 
         own = Asked(
             dtype=dtype,

@@ -31,6 +31,7 @@ from hayate.pipeline.safe_types import FILE_NAME, SafeTypes
 from hayate.pipeline.text2image import text2image
 from hayate.pipeline.tiles import check_tile
 from hayate.request import TextToImage, validate
+from hayate.runtime.asked import Asked
 from hayate.runtime.attention.evidence import evidence as attention_evidence
 from hayate.runtime.compile.compiler import Compiler
 from hayate.runtime.compile.spec import Mode
@@ -38,7 +39,7 @@ from hayate.runtime.compile.workshop import CompileOptions
 from hayate.runtime.device import resolve_device
 from hayate.runtime.facts import gather_facts
 from hayate.runtime.memory import Work
-from hayate.runtime.plan import Asked, Plan, resolve_plan
+from hayate.runtime.plan import Plan, resolve_plan
 from hayate.runtime.precision import Precision, dtype_name
 from hayate.runtime.probe import peak_memory_bytes, reset_peak_memory
 from hayate.settings import Settings

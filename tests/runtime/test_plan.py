@@ -62,6 +62,11 @@ def test_a_cpu_without_them_stays_in_fp32():
     assert resolve_plan(Asked(), replace(CPU, has_bf16=False), SD1, WORK).precision.unet is torch.float32
 
 
+def test_bf16_is_packed_only_where_the_cpu_multiplies_it():
+    assert resolve_plan(Asked(dtype="bf16"), CPU, SD1, WORK).is_packed
+    assert not resolve_plan(Asked(dtype="bf16"), replace(CPU, has_bf16=False), SD1, WORK).is_packed
+
+
 def test_small_models_stay_as_they_are():
     plan = resolve_plan(Asked(), CPU, TINY, WORK)
     assert plan.precision.unet is torch.float32

@@ -211,6 +211,8 @@ def _layers(facts: Facts, config: ModelConfig, precision: Precision, mode: Mode)
         return False, "this PyTorch has no oneDNN"
     if torch.float16 in (precision.unet, precision.text, precision.vae):
         return False, "oneDNN packs bf16 and fp32, not fp16"
+    if torch.bfloat16 in (precision.unet, precision.text, precision.vae) and not facts.has_bf16:
+        return False, "oneDNN packs bf16 only for CPUs that multiply it by instructions of their own"
     if not _is_full_size(config):
         return False, "a network this small gains nothing"
     return True, "weights are laid out once, for oneDNN's kernels"

@@ -203,18 +203,17 @@ def _precision(asked: Asked, facts: Facts, config: ModelConfig) -> Precision:
 
 
 def _layers(facts: Facts, config: ModelConfig, precision: Precision, mode: Mode) -> tuple[bool, str]:
-    if facts.device.torch.type != "cpu":
-        return False, "packing is for CPUs"
-    if mode is not Mode.OFF:
-        return False, "compiled networks take plain weights"
-    if not facts.has_onednn:
-        return False, "this PyTorch has no oneDNN"
-    if torch.float16 in (precision.unet, precision.text, precision.vae):
-        return False, "oneDNN packs bf16 and fp32, not fp16"
-    if torch.bfloat16 in (precision.unet, precision.text, precision.vae) and not facts.has_bf16:
-        return False, "oneDNN packs bf16 only for CPUs that multiply it by instructions of their own"
-    if not _is_full_size(config):
-        return False, "a network this small gains nothing"
+    types = {precision.unet, precision.text, precision.vae}
+    obstacles = {
+        "packing is for CPUs": facts.device.torch.type != "cpu",
+        "compiled networks take plain weights": mode is not Mode.OFF,
+        "this PyTorch has no oneDNN": not facts.has_onednn,
+        "oneDNN packs bf16 and fp32, not fp16": torch.float16 in types,
+        "oneDNN packs bf16 only for CPUs that multiply it": torch.bfloat16 in types and not facts.has_bf16,
+        "a network this small gains nothing": not _is_full_size(config),
+    }
+    if reason := next((reason for reason, is_so in obstacles.items() if is_so), None):
+        return False, reason
     return True, "weights are laid out once, for oneDNN's kernels"
 
 

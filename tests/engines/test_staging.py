@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hayate.engines import staging
 from hayate.engines.staging import pour_staged, stage
 from hayate.errors import TensorMismatch
 from hayate.models.config import SD1
+from hayate.runtime import page_lock
 from hayate.weights.load import pour
 
 CPU = torch.device("cpu")
@@ -88,7 +88,7 @@ class FakeCudart:
 
 def test_pages_are_locked_while_they_are_kept_and_unlocked_at_once(monkeypatch) -> None:
     cudart = FakeCudart()
-    monkeypatch.setattr(staging, "_cudart", lambda: cudart)
+    monkeypatch.setattr(page_lock, "cudart", lambda: cudart)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     staged = stage(networks(1), SD1, is_kept=True)
     assert staged.is_pinned
@@ -106,7 +106,7 @@ def test_pages_are_locked_while_they_are_kept_and_unlocked_at_once(monkeypatch) 
 
 def test_memory_that_cant_be_locked_serves_too_and_is_said_to(monkeypatch, caplog) -> None:
     cudart = FakeCudart(code=2)
-    monkeypatch.setattr(staging, "_cudart", lambda: cudart)
+    monkeypatch.setattr(page_lock, "cudart", lambda: cudart)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     staged = stage(networks(1), SD1, is_kept=True)
     assert not staged.is_pinned

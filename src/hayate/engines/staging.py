@@ -7,12 +7,12 @@ import time
 import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hayate.models.config import ModelConfig, VAEConfig
+from hayate.runtime.page_lock import lock_pages, unlock_pages
 from hayate.weights.load import gather, pour
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def stage(modules: Sequence[nn.Module], config: ModelConfig | VAEConfig, *, is_k
     is_pinned = _pin(block)
     staged = Staged(config=config, tensors=tensors, size_bytes=block.nbytes, is_pinned=is_pinned)
     if is_pinned:  # pages are unlocked before they are freed, for a finalizer runs before the fields go
-        weakref.finalize(staged, _unpin, block.data_ptr()).atexit = False
+        weakref.finalize(staged, unlock_pages, block.data_ptr()).atexit = False
     return staged
 
 
@@ -71,22 +71,9 @@ def pour_staged(modules: Iterable[nn.Module], staged: Staged, device: torch.devi
 
 
 def _pin(block: Tensor) -> bool:
-    """Locks the pages of `block` where a CUDA device would profit; whether it could.
-
-    PyTorch's own pinned memory comes in powers of two and is not given back when freed; registering takes what is used.
-    """
+    """Locks the pages of `block` where a CUDA device would profit; whether it could."""
     if not torch.cuda.is_available() or not block.nbytes:
         return False
-    code = int(_cudart().cudaHostRegister(block.data_ptr(), block.nbytes, 0))
-    if code:
+    if code := lock_pages(block):
         logger.warning("%d bytes can't be page-locked (CUDA error %d): switching is slower", block.nbytes, code)
     return code == 0
-
-
-def _unpin(address: int) -> None:
-    _cudart().cudaHostUnregister(address)
-
-
-def _cudart() -> Any:
-    """CUDA's own functions, which PyTorch hands through without types."""
-    return torch.cuda.cudart()

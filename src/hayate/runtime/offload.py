@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hayate.models.unet import CrossAttention, ResBlock, UNet
 from hayate.runtime.evidence import Evidence
+from hayate.runtime.page_lock import lock_pages, unlock_pages
 
 Stage = Literal["text", "projections", "unet", "vae"]
 """What is about to compute: the text encoders, the U-Net's work before the loop, its step, or the VAE."""
@@ -287,19 +288,8 @@ def _strides(parameter: Tensor) -> tuple[int, ...]:
 
 
 def _pin(block: Tensor) -> bool:
-    """Locks the pages of `block`, so that the GPU fetches it by itself; whether it could.
-
-    PyTorch's own pinned memory comes in powers of two; this takes what is used.
-    """
-    if not block.nbytes or int(_cudart().cudaHostRegister(block.data_ptr(), block.nbytes, 0)):
+    """Locks the pages of `block` for as long as its memory lives; whether it could."""
+    if not block.nbytes or lock_pages(block):
         return False
-    weakref.finalize(block.untyped_storage(), _unpin, block.data_ptr()).atexit = False
+    weakref.finalize(block.untyped_storage(), unlock_pages, block.data_ptr()).atexit = False
     return True
-
-
-def _unpin(address: int) -> None:
-    _cudart().cudaHostUnregister(address)
-
-
-def _cudart() -> Any:
-    return torch.cuda.cudart()

@@ -83,7 +83,7 @@ def test_a_cache_that_cannot_be_written_only_costs_time(file, tmp_path, caplog):
 
 def test_a_file_that_changes_while_it_is_read_is_not_remembered(file, tmp_path, monkeypatch):
     stamps = iter([(1, 1), (1, 2)])
-    monkeypatch.setattr(hashes, "_stamp", lambda _: next(stamps))
+    monkeypatch.setattr(hashes, "file_stamp", lambda _: next(stamps))
     file_sha256(file, tmp_path)
     with sqlite3.connect(tmp_path / CACHE_NAME) as database:
         assert database.execute("SELECT count(*) FROM hashes").fetchone() == (0,)

@@ -25,8 +25,8 @@ class FileId:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What an engine is made of."""
+class EngineKey:
+    """What decides the bits of an engine, and where it is."""
 
     model: FileId
     vae: FileId

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from hayate.engines.cache import Shelf, bytes_of
-from hayate.engines.identity import Asked
+from hayate.engines.identity import EngineKey
 from hayate.engines.networks import Loaders, Networks, config_of
 from hayate.engines.staging import Poured, Staged, pour_staged, stage
 from hayate.models.config import ModelConfig
@@ -31,7 +31,7 @@ class Standing:
         self._networks = _Slot()
         self._vae = _Slot()
 
-    def switch(self, asked: Asked) -> tuple[Networks, AutoencoderKL]:
+    def switch(self, asked: EngineKey) -> tuple[Networks, AutoencoderKL]:
         """The standing networks and VAE, with the weights that are asked for in them.
 
         Everything that can be wrong with a file is found before the first weight is changed.
@@ -44,7 +44,7 @@ class Standing:
         vae = self._settle(self._vae, asked.decoder(config, asked.device), new_vae)
         return replace(networks, config=config), vae  # the same architecture may have another prediction or size
 
-    def stage(self, asked: Asked) -> None:
+    def stage(self, asked: EngineKey) -> None:
         """Puts the weights that are asked for on the shelves, as far as they fit there."""
         self._staged_networks(asked, is_ahead=True)
         self._staged_vae(asked, config_of(asked.model), is_ahead=True)
@@ -53,7 +53,7 @@ class Standing:
         """Gives up what stands."""
         self._networks, self._vae = _Slot(), _Slot()
 
-    def _networks_for(self, asked: Asked, config: ModelConfig) -> Staged | Networks | None:
+    def _networks_for(self, asked: EngineKey, config: ModelConfig) -> Staged | Networks | None:
         """Weights to pour, or networks to stand in place of those that do now; None where they are there already."""
         key, slot = asked.networks(asked.device), self._networks
         if slot.holds(key):
@@ -62,7 +62,7 @@ class Standing:
             return self._staged_networks(asked)
         return self._loaders.networks(key.file.path, key.device, asked.precision)
 
-    def _vae_for(self, asked: Asked, config: ModelConfig) -> Staged | AutoencoderKL | None:
+    def _vae_for(self, asked: EngineKey, config: ModelConfig) -> Staged | AutoencoderKL | None:
         key, slot = asked.decoder(config, asked.device), self._vae
         if slot.holds(key):
             return None
@@ -72,14 +72,14 @@ class Standing:
                 return staged
         return self._loaders.vae(key.file.path, config, key.dtype, key.device)
 
-    def _staged_networks(self, asked: Asked, *, is_ahead: bool = False) -> Staged:
+    def _staged_networks(self, asked: EngineKey, *, is_ahead: bool = False) -> Staged:
         def make() -> Staged:
             networks = self._loaders.networks(asked.model.path, _HOST, asked.precision)
             return stage(networks.modules, networks.config, is_kept=self._models.fits(bytes_of(networks.modules)))
 
         return self._models.take(asked.networks(_HOST), make, is_ahead=is_ahead)
 
-    def _staged_vae(self, asked: Asked, config: ModelConfig, *, is_ahead: bool = False) -> Staged:
+    def _staged_vae(self, asked: EngineKey, config: ModelConfig, *, is_ahead: bool = False) -> Staged:
         def make() -> Staged:
             vae = self._loaders.vae(asked.vae.path, config, asked.precision.vae, _HOST)
             return stage([vae], vae.config, is_kept=self._vaes.fits(bytes_of([vae])))

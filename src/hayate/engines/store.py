@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from hayate.engines.cache import Shelf, bytes_of
-from hayate.engines.identity import Asked, FileId, file_id
+from hayate.engines.identity import EngineKey, FileId, file_id
 from hayate.engines.networks import Loaders, Networks, config_of
 from hayate.engines.staging import Staged
 from hayate.engines.standing import Standing
@@ -55,7 +55,7 @@ class ModelStore:
         self._is_poured = is_poured
         self._lock = threading.Lock()
         self._switching = threading.Lock()
-        self._seated: tuple[Asked, TorchEngine] | None = None
+        self._seated: tuple[EngineKey, TorchEngine] | None = None
         self._hashes: dict[FileId, Future[str]] = {}
         self._switches = self._prefetches = 0
 
@@ -126,11 +126,11 @@ class ModelStore:
             self._switch_evidence(),
         )
 
-    def _assembled(self, networks: Networks, decoder: AutoencoderKL, asked: Asked) -> TorchEngine:
+    def _assembled(self, networks: Networks, decoder: AutoencoderKL, asked: EngineKey) -> TorchEngine:
         files = EngineFiles(model=asked.model.path, vae=asked.vae.path, loaders=self._loaders)
         return assemble(networks, decoder, files, asked.device, asked.precision)
 
-    def _parts(self, asked: Asked) -> tuple[Networks, AutoencoderKL]:
+    def _parts(self, asked: EngineKey) -> tuple[Networks, AutoencoderKL]:
         if self._pours(asked.device):
             return self._standing_parts(asked)
         networks = self._networks(asked)
@@ -139,20 +139,20 @@ class ModelStore:
         self._vaes.use(asked.decoder(networks.config, asked.device), decoder)
         return networks, decoder
 
-    def _standing_parts(self, asked: Asked) -> tuple[Networks, AutoencoderKL]:
+    def _standing_parts(self, asked: EngineKey) -> tuple[Networks, AutoencoderKL]:
         builds = self._standing.builds
         parts = self._standing.switch(asked)
         if self._standing.builds != builds:
             self._begin(asked)  # it was loaded straight to the device, so nothing of it is kept yet for the way back
         return parts
 
-    def _networks(self, asked: Asked, *, is_ahead: bool = False) -> Networks:
+    def _networks(self, asked: EngineKey, *, is_ahead: bool = False) -> Networks:
         key = asked.networks(asked.device)
         return self._models.take(
             key, lambda: self._loaders.networks(key.file.path, key.device, asked.precision), is_ahead=is_ahead
         )
 
-    def _decoder(self, asked: Asked, config: ModelConfig, *, is_ahead: bool = False) -> AutoencoderKL:
+    def _decoder(self, asked: EngineKey, config: ModelConfig, *, is_ahead: bool = False) -> AutoencoderKL:
         key = asked.decoder(config, asked.device)
         return self._vaes.take(
             key, lambda: self._loaders.vae(key.file.path, config, key.dtype, key.device), is_ahead=is_ahead
@@ -161,12 +161,12 @@ class ModelStore:
     def _pours(self, device: torch.device) -> bool:
         return device.type != "cpu" if self._is_poured is None else self._is_poured
 
-    def _begin(self, asked: Asked) -> None:
+    def _begin(self, asked: EngineKey) -> None:
         if not self._models.limit_bytes:
             return  # nothing would be kept
         threading.Thread(target=self._prepare, args=(asked,), name="prefetch-model", daemon=True).start()
 
-    def _prepare(self, asked: Asked) -> None:
+    def _prepare(self, asked: EngineKey) -> None:
         try:
             if self._pours(asked.device):
                 self._standing.stage(asked)
@@ -176,7 +176,7 @@ class ModelStore:
         except (HayateError, OSError, MemoryError, RuntimeError) as error:  # PyTorch's "out of memory" is the last
             logger.info("preparing %s failed: %s", asked.model.path, error)
 
-    def _drop_replaced(self, asked: Asked) -> None:
+    def _drop_replaced(self, asked: EngineKey) -> None:
         """Gives up what was made of files that have been replaced since."""
         for shelf in (self._models, self._vaes):
             shelf.drop(lambda key: any(file.replaces(key.file) for file in (asked.model, asked.vae)))
@@ -192,8 +192,8 @@ class ModelStore:
         return Evidence(name="switch", requested="without a rebuild", active=is_active, detail=detail)
 
 
-def _asked(model: Path, device: torch.device, precision: Precision, vae: Path | None) -> Asked:
-    return Asked(model=file_id(model), vae=file_id(vae or model), device=device, precision=precision)
+def _asked(model: Path, device: torch.device, precision: Precision, vae: Path | None) -> EngineKey:
+    return EngineKey(model=file_id(model), vae=file_id(vae or model), device=device, precision=precision)
 
 
 def _size_of(part: Networks | AutoencoderKL | Staged) -> int:

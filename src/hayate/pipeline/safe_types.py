@@ -16,6 +16,7 @@ import torch
 from hayate.engines.base import Part
 from hayate.pipeline.guards import TITLES
 from hayate.runtime.precision import DTYPES, Precision, dtype_name
+from hayate.weights.hashes import file_stamp
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class SafeTypes:
         file = self.files[part]
         try:
             types = {known: dtype_name(type_) for known, type_ in (_types(entries, file) | {part: dtype}).items()}
-            entries[str(file.resolve())] = {"stamp": _stamp(file), "types": types}
+            entries[str(file.resolve())] = {"stamp": list(file_stamp(file)), "types": types}
             _write(self.path, entries)
         except OSError as error:
             logger.warning("safe types can't be remembered in %s: %s", self.path, error)
@@ -69,7 +70,7 @@ def _types(entries: Mapping[str, Any], file: Path) -> dict[Part, torch.dtype]:
     """The types that the parts of `file`, as it is now, are known to need; what makes no sense is nothing."""
     try:
         entry = entries.get(str(file.resolve()))
-        if not isinstance(entry, dict) or entry.get("stamp") != _stamp(file):
+        if not isinstance(entry, dict) or entry.get("stamp") != list(file_stamp(file)):
             return {}
     except OSError:
         return {}
@@ -101,8 +102,3 @@ def _write(path: Path, entries: Mapping[str, Any]) -> None:
         os.replace(temporary, path)  # noqa: PTH105
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _stamp(file: Path) -> list[int]:
-    status = file.stat()
-    return [status.st_size, status.st_mtime_ns]

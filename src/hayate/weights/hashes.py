@@ -31,14 +31,14 @@ def file_sha256(path: str | Path, cache_dir: Path | None = None) -> str:
     """
     try:
         real = Path(path).resolve(strict=True)
-        before = _stamp(real)
+        before = file_stamp(real)
         cache = None if cache_dir is None else cache_dir / CACHE_NAME
         known = _ask(cache, _FIND, (str(real), *before)) if cache else None
         if known:
             return known
         with real.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if cache and _stamp(real) == before:  # a file that changed while it was read has no hash worth keeping
+        if cache and file_stamp(real) == before:  # a file that changed while it was read has no hash worth keeping
             _ask(cache, _STORE, (str(real), *before, digest))
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror or error}", hint="check the path") from error
@@ -77,7 +77,11 @@ def start_hash(path: str | Path, cache_dir: Path | None = None) -> Future[str]:
     return future
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def file_stamp(path: Path) -> tuple[int, int]:
+    """What changes when a file is replaced: its size and the time of its last change.
+
+    Units: bytes, ns.
+    """
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 

@@ -85,6 +85,7 @@ def attention(rig: Rig, name: str) -> None:
     """A whole step with each attention backend, by graphs, so that the GPU is measured and not Python."""
     from hayate.runtime.attention.catalogue import BACKENDS
     from hayate.runtime.attention.choose import choose_attention
+    from hayate.runtime.device import resolve_device
 
     config, side = rig.model(name)
     base = random_unet(rig, config, torch.float32)
@@ -96,7 +97,7 @@ def attention(rig: Rig, name: str) -> None:
     del base
     for backend in [each for each in BACKENDS if each != "native"]:  # a CPU's
         try:
-            chosen = choose_attention(backend, rig.device, rig.dtype, head_dims)
+            chosen = choose_attention(backend, resolve_device(str(rig.device)), rig.dtype, head_dims)
         except FAULTS as error:
             say("refused", section="attention", model=name, contender=backend, reason=str(error))
             continue

@@ -119,13 +119,15 @@ def load_hayate(name: str, dtype) -> dict[str, Callable[[], object]]:
     from hayate.models.unet import UNet
     from hayate.models.vae import AutoencoderKL
     from hayate.runtime.attention.choose import choose_attention
-    from hayate.runtime.prepare import Preparation, prepare
+    from hayate.runtime.device import resolve_device
+    from hayate.runtime.prepare import Preparation, prepare, set_attention
 
     unet, vae = random_network(UNet, SD1.unet, dtype), random_network(AutoencoderKL, SD1.vae, dtype)
     if name == "hayate":
-        chosen = choose_attention(None, torch.device("cpu"), dtype, {40, 80, 160})
+        chosen = choose_attention(None, resolve_device("cpu"), dtype, {40, 80, 160})
         for network in (unet, vae):
-            prepare(network, Preparation(attention=chosen.attention, is_fused=True, is_packed=True))
+            prepare(network, Preparation(is_fused=True, is_packed=True))
+            set_attention(network, chosen.attention)
     x, context = torch.randn(2, 4, 64, 64).to(dtype), torch.randn(2, 77, 768).to(dtype)
     times, contexts = unet.project_times(torch.tensor([500.0]), None, dtype), unet.project_context(context)
     latents = torch.randn(1, 4, 64, 64).to(dtype)

@@ -62,6 +62,24 @@ SETTINGS = (
         "What a plan may do to pictures: nothing, not even to a bit between runs, or small differences.",
         choices=("exact", "deterministic", "fast"),
     ),
+    Setting(
+        "checkpoints_cache_bytes",
+        "integer",
+        4 * 2**30,
+        "Checkpoints to cache in RAM, beside the one in use; commands that end after one job keep none.",
+        "bytes",
+        0,
+        2**44,
+    ),
+    Setting(
+        "vae_cache_bytes",
+        "integer",
+        512 * 2**20,
+        "VAE checkpoints to cache in RAM, beside the one in use.",
+        "bytes",
+        0,
+        2**44,
+    ),
     Setting("threads", "integer", 0, "Threads of the CPU; 0 leaves it to PyTorch.", "threads", 0, 1024),
     Setting("sampler", "text", "DPM++ 2M", "The sampler's name, as in A1111."),
     Setting("scheduler", "text", "Automatic", "The schedule's name; `Automatic` is the sampler's own."),
@@ -116,6 +134,8 @@ class Settings:
     compile: str
     offload: str
     promise: str
+    checkpoints_cache_bytes: int
+    vae_cache_bytes: int
     threads: int
     sampler: str
     scheduler: str

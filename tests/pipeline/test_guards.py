@@ -248,6 +248,24 @@ def test_the_vae_goes_over_to_tiles_of_the_size_that_fits(models: dict[Part | No
     assert np.array_equal(pictures, pictures_of(Guard(engine=file_engine(models[None]), tile_px=64), job))
 
 
+@pytest.mark.parametrize("call", ["predict", "decode"])
+def test_weights_wait_on_the_host_before_a_picture_is_changed_or_lost(
+    call: str, models: dict[Part | None, Path]
+) -> None:
+    job = job_of(models[None], batch_size=2)
+    short, offloaded = file_engine(models[None]), file_engine(models[None])
+    short.before = shortage_above(0, call=call)
+    given: list[Precision] = []
+    guard = Guard(engine=short)
+    guard.offload = lambda precision: given.append(precision) or (offloaded if len(given) == 1 else None)
+    pictures = pictures_of(guard, job)
+    alone = Guard(engine=file_engine(models[None]), inputs_at_once=guard.inputs_at_once)
+    assert np.array_equal(pictures, pictures_of(alone, job))
+    assert given == [short.precision]
+    assert "wait in the host's memory" in guard.notes[-1]
+    assert guard.tile_px is None
+
+
 def test_overlap_is_given_up_first(models: dict[Part | None, Path]) -> None:
     guard = Guard(engine=file_engine(models[None]), is_overlapping=True)
     engine = guard.engine

@@ -16,7 +16,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hayate.engines.networks import Loaders
 from hayate.errors import EngineError, OutputError
 from hayate.models.config import Family
 from hayate.pipeline import session, text2image
@@ -29,9 +28,8 @@ from hayate.pipeline.resolve import Seeds
 from hayate.pipeline.session import make_pictures
 from hayate.request import TextToImage
 from hayate.runtime.asked import Asked
-from hayate.runtime.precision import Precision
 from hayate.settings import Settings, load_settings
-from tests.pipeline.faulty import FileEngine, file_engine, job_of, pictures_of, write_overflowing
+from tests.pipeline.faulty import file_engine, job_of, pictures_of, write_overflowing
 from tests.tiny_models import write_tiny
 
 
@@ -253,22 +251,7 @@ def test_a_picture_that_cant_be_saved_is_an_error(
     assert sorted(path.name for path in settings.outputs_dir.iterdir()) == ["00000-7.png", "00001-9.png"]
 
 
-def load_faulty(
-    path: Path,
-    device: torch.device,
-    precision: Precision,
-    vae_path: Path | None,
-    loaders: Loaders,  # noqa: ARG001 - the networks stay plain
-) -> FileEngine:
-    """What `load_engine` would give, as an engine that can be widened; all but the VAE in fp32, for speed."""
-    assert (device.type, vae_path) == ("cpu", None)
-    return file_engine(path, vae=precision.vae)
-
-
-def test_the_picture_says_what_it_took_and_what_acted(
-    model: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(session, "load_engine", load_faulty)
+def test_the_picture_says_what_it_took_and_what_acted(model: Path, settings: Settings) -> None:
     report = make_pictures(request_for(model), settings, None, quiet, Asked(vae_tile_px=64))
     with Image.open(report.pictures[-1].path) as picture:
         speed = json.loads(picture.info["hayate"])["speed"]
@@ -276,16 +259,16 @@ def test_the_picture_says_what_it_took_and_what_acted(
     assert all(speed["seconds"][phase] > 0 for phase in ("load", "encode", "sample", "decode"))
     assert speed["it_per_s"] == pytest.approx(3 * 2 / report.seconds["sample"], rel=0.05)
     assert speed["peak_memory_bytes"] > model.stat().st_size
-    assert speed["attention"] == "planted"
+    assert speed["attention"] == report.plan["choices"]["attention"]["value"]
     names = {each["name"]: each for each in speed["evidence"]}
     assert names["NaN guard"]["active"]
+    assert names["attention"]["active"]
     assert names["VAE tiles"]["detail"].startswith("3 ")
 
 
-def test_a_model_is_learnt_once(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_is_learnt_once(tmp_path: Path, settings: Settings) -> None:
     path = tmp_path / "overflowing.safetensors"
     write_overflowing(path, "vae")
-    monkeypatch.setattr(session, "load_engine", load_faulty)
     request = request_for(path, dtype="fp16", batch_count=1)
     first, second = (make_pictures(request, settings, None, quiet) for _ in range(2))
     assert "overflows in fp16" in " ".join(first.notes)

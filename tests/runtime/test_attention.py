@@ -18,6 +18,7 @@ from hayate.runtime.attention.choose import load_backend
 from hayate.runtime.attention.explicit import MathAttention, SplitAttention
 from hayate.runtime.attention.sdp import CudnnAttention, SdpNoMemAttention
 from hayate.runtime.attention.streaming import SMALLEST_TILE, SubQuadraticAttention, tile_sizes
+from hayate.runtime.device import resolve_device
 from hayate.runtime.live import LiveBytes
 
 HALF = torch.float16, torch.bfloat16
@@ -208,7 +209,7 @@ class TestKernelsOfGpus:
         for dtype, width in product(HALF, (40, 64, 128)):
             shape = {"batch": 2, "heads": 8, "queries": 1024, "keys": 1024, "width": width, "seed": 0}
             q, k, v = (each.to(device) for each in draw(shape, dtype))
-            assert backend.refusal(device, dtype, [width]) is None
+            assert backend.refusal(resolve_device("cuda"), dtype, [width]) is None
             assert backend.misfit(q, k, v, False) is None
             expected = exact(q, k, v)
             # Weights rounded to the half type before the second product, as fused kernels do: at most twice the error.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,11 +24,14 @@ from hayate.runtime.attention.choose import choose_attention, load_backend
 from hayate.runtime.attention.counted import CountedAttention
 from hayate.runtime.attention.evidence import evidence, recorded_kernels
 from hayate.runtime.attention.explicit import MathAttention
+from hayate.runtime.device import Device
 from hayate.runtime.memory import Work, forecast
 from hayate.runtime.precision import resolve_precision
 from tests.tiny_models import Family, tiny_config
 
-CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+CPU = Device(torch=torch.device("cpu"), title="a CPU", reason="a test")
+CUDA = Device(torch=torch.device("cuda"), title="a card", reason="a test", capability=(8, 6))
+RADEON = replace(CUDA, capability=None)
 SD1, SDXL = (40, 80, 160), (64,)
 
 
@@ -36,7 +40,7 @@ class FakeNative(MathAttention):
     reason: str | None = None
     has_scratch = False
 
-    def refusal(self, device: torch.device, dtype: torch.dtype, head_dims: Collection[int]) -> str | None:  # noqa: ARG002
+    def refusal(self, device: Device, dtype: torch.dtype, head_dims: Collection[int]) -> str | None:  # noqa: ARG002
         return self.reason
 
     def misfit(self, q: Tensor, k: Tensor, v: Tensor, is_causal: bool) -> str | None:  # noqa: ARG002
@@ -58,8 +62,6 @@ def packages(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
         monkeypatch.delitem(sys.modules, f"hayate.runtime.attention.{name}", raising=False)
     for name in ("xformers", "xformers.ops", "sageattention"):
         monkeypatch.setitem(sys.modules, name, None)  # pyright: ignore[reportArgumentType] # not installed
-    monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 6))
     yield monkeypatch
     for name in ("xformers", "sage"):
         sys.modules.pop(f"hayate.runtime.attention.{name}", None)
@@ -132,15 +134,19 @@ class TestAuto:
 
     @pytest.mark.parametrize("kind", ["cuda", "mps"])
     def test_on_a_gpu_it_is_pytorchs(self, kind: str) -> None:
-        assert choose_attention(None, torch.device(kind), torch.float16, SDXL).backend.name == "sdp"
+        assert (
+            choose_attention(None, replace(CUDA, torch=torch.device(kind)), torch.float16, SDXL).backend.name == "sdp"
+        )
 
     @pytest.mark.parametrize("kind", ["cuda", "mps"])
     def test_a_deterministic_plan_for_a_gpu_never_meets_a_kernel_that_is_not(self, kind: str) -> None:
-        chosen = choose_attention(None, torch.device(kind), torch.float16, SDXL, is_deterministic=True)
+        chosen = choose_attention(
+            None, replace(CUDA, torch=torch.device(kind)), torch.float16, SDXL, is_deterministic=True
+        )
         assert chosen.backend.name == "sdp-no-mem"
         assert chosen.attention.fallback.is_deterministic
         with pytest.raises(UsageError, match=r"'sdp' can't serve here: .*same bits.*take sdp-no-mem"):
-            choose_attention("sdp", torch.device(kind), torch.float16, SDXL, is_deterministic=True)
+            choose_attention("sdp", replace(CUDA, torch=torch.device(kind)), torch.float16, SDXL, is_deterministic=True)
 
     def test_on_a_cpu_every_kernel_is_deterministic(self, native: type[FakeNative]) -> None:  # noqa: ARG002
         assert choose_attention(None, CPU, torch.float32, SD1, is_deterministic=True).backend.name == "native"
@@ -166,10 +172,10 @@ class TestAskedFor:
         ):
             choose_attention("native", CPU, torch.float32, SD1)
 
-    @pytest.mark.parametrize(("name", "install"), [("xformers", "xformers"), ("sage", "sageattention")])
+    @pytest.mark.parametrize(("name", "install"), [("xformers", r"\.\[xformers\]"), ("sage", r"\.\[sage\]")])
     def test_a_package_that_is_not_installed(self, packages: pytest.MonkeyPatch, name: str, install: str) -> None:
         del packages
-        with pytest.raises(MissingDependency, match=rf"not installed \(pip install {install}\)"):
+        with pytest.raises(MissingDependency, match=rf"not installed \(pip install -c constraints.txt -e {install}\)"):
             choose_attention(name, CUDA, torch.float16, SDXL)
 
     @pytest.mark.parametrize("fault", [ImportError("undefined symbol: _ZN2at"), OSError("libcudart.so.12")])
@@ -204,8 +210,7 @@ class TestRefusals:
         reason: str | None,
     ) -> None:
         fake_sage(packages)
-        packages.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-        self.check("sage", (CUDA, dtype, head_dims), reason)
+        self.check("sage", (replace(CUDA, capability=capability), dtype, head_dims), reason)
         self.check("sage", (CPU, dtype, head_dims), "needs an NVIDIA GPU")
 
     @pytest.mark.parametrize(
@@ -227,24 +232,31 @@ class TestRefusals:
         reason: str | None,
     ) -> None:
         fake_xformers(packages)
-        packages.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-        self.check("xformers", (CUDA, dtype, head_dims), reason)
+        self.check("xformers", (replace(CUDA, capability=capability), dtype, head_dims), reason)
         self.check("xformers", (CPU, dtype, head_dims), "needs a GPU")
 
     @pytest.mark.parametrize(
-        ("serves", "reason"), [((), "multiple of 8"), ((40, 80), None)], ids=["no head dim", "two of three"]
+        ("dtype", "head_dims", "capability", "reason"),
+        [
+            (torch.float16, SD1, (8, 6), None),
+            (torch.float16, (160,), (8, 6), "up to 128 on this card"),
+            (torch.float16, (160,), (9, 0), None),
+            (torch.float16, (36,), (9, 0), "multiple of 8"),
+            (torch.float16, SD1, (7, 5), "compute capability 8.0"),
+            (torch.float32, SD1, (8, 6), "needs fp16 or bf16"),
+        ],
     )
-    def test_of_cudnn(self, packages: pytest.MonkeyPatch, serves: tuple[int, ...], reason: str | None) -> None:
-        packages.setattr(sdp, "_serves_head_dim", lambda device, dtype, width: width in serves)
-        self.check("cudnn", (CUDA, torch.float16, SD1), reason)
+    def test_of_cudnn(
+        self, dtype: torch.dtype, head_dims: tuple[int, ...], capability: tuple[int, int], reason: str | None
+    ) -> None:
+        self.check("cudnn", (replace(CUDA, capability=capability), dtype, head_dims), reason)
         self.check("cudnn", (CPU, torch.float16, SD1), "needs an NVIDIA GPU")
 
-    def test_of_cudnn_on_a_card_of_another_make(self, packages: pytest.MonkeyPatch) -> None:
-        packages.setattr(torch.version, "cuda", None)
-        self.check("cudnn", (CUDA, torch.float16, SDXL), "needs an NVIDIA GPU")
+    def test_of_cudnn_on_a_card_of_another_make(self) -> None:
+        self.check("cudnn", (RADEON, torch.float16, SDXL), "needs an NVIDIA GPU")
 
     @staticmethod
-    def check(name: str, need: tuple[torch.device, torch.dtype, tuple[int, ...]], reason: str | None) -> None:
+    def check(name: str, need: tuple[Device, torch.dtype, tuple[int, ...]], reason: str | None) -> None:
         if reason is None:
             assert choose_attention(name, *need).backend.name == name
             return
@@ -286,7 +298,6 @@ class TestCalls:
         }
 
     def test_cudnn_asks_pytorch_before_each_call(self, packages: pytest.MonkeyPatch) -> None:
-        packages.setattr(sdp, "_serves_head_dim", lambda *_: True)
         packages.setattr(sdp, "can_use_cudnn_attention", lambda params: params.query.shape[-1] <= 128)
         packages.setattr(sdp.CudnnAttention, "__call__", lambda self, q, k, v, is_causal: MathAttention()(q, k, v))
         chosen = choose_attention("cudnn", CUDA, torch.float16, SD1)
@@ -297,7 +308,7 @@ class TestCalls:
     def test_networks_of_a_model_call_it_and_a_forecast_is_not_counted(self, native: type[FakeNative]) -> None:
         del native
         config = tiny_config(Family.SD1)
-        precision = resolve_precision("fp32", CPU)
+        precision = resolve_precision("fp32", CPU.torch)
         work = Work(inputs=2, images=1, height_px=256, width_px=256)
         chosen = choose_attention(None, CPU, torch.float32, [4, 8])
         explicit = choose_attention("math", CPU, torch.float32, [4, 8])

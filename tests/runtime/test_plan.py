@@ -16,9 +16,10 @@ from hayate.runtime.asked import Asked, asked_from
 from hayate.runtime.compile.spec import Mode
 from hayate.runtime.device import Device
 from hayate.runtime.facts import Facts
-from hayate.runtime.memory import Work
+from hayate.runtime.memory import TILES_PX, Work, needed_bytes
 from hayate.runtime.native.kernels import refusal
 from hayate.runtime.plan import head_dims, resolve_plan
+from hayate.runtime.precision import dtype_name
 from tests.tiny_models import tiny_config
 
 TINY = tiny_config(Family.SD1)
@@ -33,16 +34,10 @@ CPU = Facts(
 )
 CARD = replace(
     CPU,
-    device=Device(torch=torch.device("cuda"), title="a card", reason="test"),
-    has_bf16=False,
+    device=Device(torch=torch.device("cuda"), title="a card", reason="test", capability=(8, 6)),
     graphs_refusal=None,
     free_bytes=12 * 2**30,
 )
-
-
-@pytest.fixture(autouse=True)
-def _cards_know_bf16(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
 
 
 def flags(line: str, own: Asked | None = None) -> Asked:
@@ -251,6 +246,70 @@ def test_too_little_memory_is_said():
     plan = resolve_plan(Asked(), replace(CARD, free_bytes=2**30), SDXL, work)
     assert plan.offload == "lowvram"
     assert any("may not suffice" in note for note in plan.notes)
+
+
+def test_a_picture_that_does_not_fit_whole_is_decoded_in_the_largest_tiles_that_do():
+    work, small = replace(WORK, height_px=2048, width_px=2048), replace(CARD, free_bytes=4 * 2**30)
+    plan = resolve_plan(Asked(), small, SD1, work)
+    assert plan.promise == "fast"
+    assert any("does not fit" in choice.reason for choice in plan.choices if choice.name == "VAE decode")
+    assert needed_bytes(plan.forecast, plan.offload) <= small.free_bytes
+    larger = [side for side in TILES_PX if side > (plan.vae_tile_px or 0)]
+    for side in larger:
+        whole = resolve_plan(Asked(vae_tile_px=side), small, SD1, work)
+        assert needed_bytes(whole.forecast, "lowvram") > small.free_bytes
+    assert resolve_plan(Asked(), CARD, SD1, WORK).vae_tile_px is None
+
+
+@pytest.mark.parametrize("promise", ["exact", "deterministic"])
+def test_a_promise_is_kept_where_memory_is_short_and_said_so(promise):
+    work, small = replace(WORK, height_px=2048, width_px=2048), replace(CARD, free_bytes=4 * 2**30)
+    plan = resolve_plan(Asked(promise=promise), small, SD1, work)
+    assert (plan.vae_tile_px, plan.promise) == (None, promise)
+    assert any("memory may not suffice" in note for note in plan.notes)
+
+
+def test_reduce_overhead_replays_graphs_where_there_are_some():
+    asked = Asked(compile="reduce-overhead")
+    assert resolve_plan(asked, CARD, SD1, WORK).is_graphed
+    assert not resolve_plan(asked, CPU, SD1, WORK).is_graphed
+    assert not resolve_plan(replace(asked, is_graphed=False), CARD, SD1, WORK).is_graphed
+    assert not resolve_plan(Asked(compile="default"), CARD, SD1, WORK).is_graphed
+
+
+MAC = replace(
+    CPU,
+    device=Device(torch=torch.device("mps"), title="Apple GPU", reason="test"),
+    has_bf16=False,
+    compile_refusal="compiling for mps is not supported",
+    free_bytes=None,
+)
+
+
+def card(title: str, capability: tuple[int, int], free_gib: float) -> Facts:
+    device = Device(torch=torch.device("cuda"), title=title, reason="test", capability=capability)
+    return replace(CARD, device=device, has_bf16=capability >= (8, 0), free_bytes=int(free_gib * 2**30))
+
+
+@pytest.mark.parametrize(
+    ("facts", "model", "side_px", "expected"),
+    [
+        # What A1111's users of these machines set by hand, decided from facts alone.
+        (card("NVIDIA GeForce GTX 1660 SUPER", (7, 5), 5.5), SD1, 512, ("fp32", "fp32", "sdp", "none")),
+        (card("NVIDIA GeForce GTX 1080", (6, 1), 7.3), SD1, 512, ("fp16", "fp32", "sdp", "none")),
+        (card("NVIDIA GeForce RTX 3060 Laptop GPU", (8, 6), 5.2), SD1, 512, ("fp16", "bf16", "sdp", "none")),
+        (card("NVIDIA GeForce RTX 3060 Laptop GPU", (8, 6), 5.2), SDXL, 1024, ("fp16", "bf16", "sdp", "lowvram")),
+        (card("NVIDIA GeForce RTX 3060", (8, 6), 11.2), SDXL, 1024, ("fp16", "bf16", "sdp", "none")),
+        (card("NVIDIA GeForce RTX 4090", (8, 9), 23), SDXL, 1024, ("fp16", "bf16", "sdp", "none")),
+        (card("NVIDIA H200", (9, 0), 139), SDXL, 1024, ("fp16", "bf16", "sdp", "none")),
+        (MAC, SD1, 512, ("fp16", "fp32", "sdp", "none")),
+    ],
+)
+def test_plans_of_well_known_machines(facts, model, side_px, expected):
+    plan = resolve_plan(Asked(), facts, model, replace(WORK, height_px=side_px, width_px=side_px))
+    found = (dtype_name(plan.precision.unet), dtype_name(plan.precision.vae), plan.attention.backend.name, plan.offload)
+    assert found == expected
+    assert plan.promise == "exact"
 
 
 def test_tiles_are_in_the_forecast():

@@ -16,8 +16,11 @@ from hayate.models.unet import UNet
 from hayate.models.vae import AutoencoderKL
 from hayate.runtime.compile.call import BoundCall
 from hayate.runtime.compile.compiler import FAULTS, Compiler
+from hayate.runtime.compile.loaded import Loaded
 from hayate.runtime.compile.spec import CHUNK, CompileRefused, Sizes
+from hayate.runtime.compile.workshop import Compiled
 from hayate.runtime.evidence import Evidence
+from hayate.runtime.graphs import GraphedStep, Recorder
 from hayate.runtime.precision import Precision
 
 
@@ -42,8 +45,12 @@ class CompiledEngine:
     compiler: Compiler
     parts: frozenset[Part]
     """The networks whose steps are compiled."""
+    recorder: Recorder | None = None
+    """Records the U-Net's compiled steps as CUDA graphs, where there is one."""
     _calls: dict[tuple[Part, int, int | None], BoundCall | str] = field(default_factory=dict)
     """By part, number of the encoder and skip: the weights as compiled code takes them, or why it can't."""
+    _graphs: dict[Loaded, GraphedStep] = field(default_factory=dict)
+    """The recordings of each compiled step; one that is recompiled or withdrawn is not asked for again."""
 
     @property
     def config(self) -> ModelConfig:
@@ -60,7 +67,12 @@ class CompiledEngine:
     def widen(self, part: Part, dtype: torch.dtype) -> CompiledEngine:
         """The same around a wider engine; a wider type has artefacts of its own."""
         wider: Any = self.engine.widen(part, dtype)
-        return CompiledEngine(engine=wider, compiler=self.compiler, parts=self.parts)
+        return CompiledEngine(engine=wider, compiler=self.compiler, parts=self.parts, recorder=self.recorder)
+
+    def is_like(self, other: CompiledEngine) -> bool:
+        """Whether both run the same steps in the same way."""
+        ways = [(each.compiler, each.parts, each.recorder is None) for each in (self, other)]
+        return ways[0] == ways[1]
 
     def evidence(self) -> Sequence[Evidence]:
         requested = self.compiler.options.mode.value
@@ -69,7 +81,8 @@ class CompiledEngine:
             for (part, _, _), call in self._calls.items()
             if isinstance(call, str)
         ]
-        return (*self.engine.evidence(), *refused, *self.compiler.evidence())
+        recorded = [graphed.evidence() for graphed in self._graphs.values()]
+        return (*self.engine.evidence(), *refused, *self.compiler.evidence(), *recorded)
 
     @torch.inference_mode()
     def encode_text(self, encoder: int, ids: Tensor, skip: int | None) -> TextEncoding:
@@ -114,10 +127,23 @@ class CompiledEngine:
         if isinstance(call, str) or (step := self.compiler.step_for(call, sizes)) is None:
             return None
         try:
-            return step(inputs)
+            return step(inputs) if self.recorder is None or which[0] != "unet" else self._replayed(step, inputs)
         except FAULTS as error:
             self.compiler.withdraw(step, f"it failed at work: {error}")
         return None
+
+    def _replayed(self, step: Compiled, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The outputs of a recording of `step`, which computes as usual where it can't be recorded."""
+        assert self.recorder is not None
+        if (graphed := self._graphs.get(step.loaded)) is None:
+            graphed = GraphedStep(lambda x, times, contexts: step([x, times, *contexts])[0], self.recorder)
+            self._graphs[step.loaded] = graphed
+        dtype, device = self.precision.unet, self.device
+        x, times, *contexts = (each.to(device, dtype).contiguous() for each in inputs)
+        served = step.job.served
+        output = graphed(x, times, contexts)
+        step.job.served = served + 1  # also a replay is a call that compiled code has answered
+        return [output]
 
 
 def _bound(part: Part, network: Any, skip: int | None) -> BoundCall | str:

@@ -13,12 +13,14 @@ from hayate.engines.base import Part
 from hayate.engines.networks import Loaders, Networks
 from hayate.models.clip import CLIPText, OpenCLIPText, TextEncoding
 from hayate.models.config import ModelConfig
+from hayate.models.layers import Attention
 from hayate.models.unet import UNet
 from hayate.models.vae import AutoencoderKL
 from hayate.runtime.evidence import Evidence
 from hayate.runtime.graphs import CudaRecorder, GraphedStep
 from hayate.runtime.offload import Offloader, Stage
 from hayate.runtime.precision import Precision
+from hayate.runtime.prepare import set_attention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,8 @@ class TorchEngine:
     files: EngineFiles
     prepared: tuple[Evidence, ...] = ()
     """What was made of the networks when they were loaded."""
+    attention: Attention | None = None
+    """Every attention's function; None keeps PyTorch's own choice."""
     offloader: Offloader | None = None
     """Brings networks to the device when they compute, where they don't all fit there."""
     graphed: GraphedStep | None = None
@@ -57,12 +61,20 @@ class TorchEngine:
         else:
             networks = files.loaders.networks(files.model, home, precision)
             wide = replace(self, unet=networks.unet) if part == "unet" else replace(self, text=networks.text)
+        if self.attention is not None:
+            wide = wide.attending_by(self.attention)
         if self.offloader is not None:
             self.offloader.send_home()
             wide = wide.offloaded(self.device, is_streamed=self.offloader.is_streamed)
         if self.graphed is not None:
             wide = wide.recorded()
         return replace(wide, precision=precision)
+
+    def attending_by(self, attention: Attention) -> TorchEngine:
+        """This engine with another attention function; engines that share its networks attend by it too."""
+        for network in (self.unet, self.vae, *self.text):
+            set_attention(network, attention)
+        return replace(self, attention=attention)
 
     def offloaded(self, device: torch.device, *, is_streamed: bool) -> TorchEngine:
         """This engine, whose networks are in the host's memory, computing on `device` by bringing them there."""

@@ -42,6 +42,8 @@ class Guard:
     is_overlapping: bool = False
     """Whether pictures are decoded beside the sampling of the next ones, which takes the memory of both."""
     on_widened: OnWidened = lambda part, dtype: False
+    offload: Callable[[Precision], Engine | None] = lambda precision: None
+    """The same engine with its weights waiting on the host, for when memory does not suffice; None if they do."""
     notes: list[str] = field(default_factory=list)
     checks: int = 0
     """Results that were looked at."""
@@ -193,6 +195,8 @@ class Guard:
         if self._stops_overlapping("U-Net"):
             return
         if now == 1:
+            if self._offloads("U-Net"):
+                return
             raise _too_large("U-Net", x, shortage)
         self.inputs_at_once = -(-now // 2)
         self.notes.append(f"out of memory in the U-Net: it takes {self.inputs_at_once} of {len(x)} inputs at once")
@@ -209,7 +213,7 @@ class Guard:
     def _tile_smaller(self, latents: Tensor, shortage: Shortage) -> None:
         """A smaller plan for the VAE: tiles, then smaller ones."""
         free_memory(self.device)
-        if self._stops_overlapping("VAE"):
+        if self._stops_overlapping("VAE") or self._offloads("VAE"):
             return
         height, width = latents.shape[2:]
         smaller = smaller_tile(height * PX_PER_LAT, width * PX_PER_LAT, self.tile_px)
@@ -224,6 +228,16 @@ class Guard:
         if was_overlapping:
             self.notes.append(f"out of memory in the {title}: pictures are no longer decoded beside the sampling")
         return was_overlapping
+
+    def _offloads(self, title: str) -> bool:
+        """The next thing to give up: it costs time and changes no picture. Whether there was something to give up."""
+        engine = self.offload(self.precision)
+        if engine is None:
+            return False
+        self.engine = engine
+        free_memory(self.device)
+        self.notes.append(f"out of memory in the {title}: weights wait in the host's memory from now on")
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

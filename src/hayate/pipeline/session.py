@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,9 +13,6 @@ from typing import Any
 import torch
 
 from hayate.engines.base import Engine, Part
-from hayate.engines.compiled import CompiledEngine
-from hayate.engines.networks import loaders_for
-from hayate.engines.torch import TorchEngine, load_engine
 from hayate.models.config import ModelConfig
 from hayate.pipeline.decode import Batch
 from hayate.pipeline.denoise import StepCallback
@@ -30,12 +26,11 @@ from hayate.pipeline.resolve import Job, check_names, resolve
 from hayate.pipeline.safe_types import FILE_NAME, SafeTypes
 from hayate.pipeline.text2image import text2image
 from hayate.pipeline.tiles import check_tile
+from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage, validate
 from hayate.runtime.asked import Asked
 from hayate.runtime.attention.evidence import evidence as attention_evidence
-from hayate.runtime.compile.compiler import Compiler
 from hayate.runtime.compile.spec import Mode
-from hayate.runtime.compile.workshop import CompileOptions
 from hayate.runtime.device import resolve_device
 from hayate.runtime.facts import gather_facts
 from hayate.runtime.memory import Work
@@ -45,7 +40,6 @@ from hayate.runtime.probe import peak_memory_bytes, reset_peak_memory
 from hayate.settings import Settings
 from hayate.weights.builtin import builtin_model
 from hayate.weights.detect import detect_checkpoint
-from hayate.weights.hashes import start_hash
 from hayate.weights.library import find_model
 from hayate.weights.read import open_checkpoint
 
@@ -91,40 +85,64 @@ class Report:
     """What the pictures' records call `speed`, with all pictures saved."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A request with everything decided: what to make, from which files, and how to compute it."""
+
+    job: Job
+    plan: Plan
+    files: Files
+    noise_reason: str
+    """Why the noise is drawn where it is, if not because it was asked for."""
+
+
 def make_pictures(
     request: TextToImage,
     settings: Settings,
     output: Path | None,
     on_row: StepCallback,
     asked: Asked | None = None,
+    *,
+    workspace: Workspace | None = None,
 ) -> Report:
     """Makes and saves the pictures of `request`; whatever can be wrong is found before the model is loaded.
 
+    `workspace` keeps what the next request can use; without one nothing is kept.
     Raises: HayateError; pictures that were sampled by then are saved.
+    """
+    if workspace is None:
+        with Workspace(settings, is_lasting=False) as own:
+            return make_pictures(request, settings, output, on_row, asked, workspace=own)
+    target = resolve_target(output or settings.outputs_dir)
+    prepared = prepare_request(request, settings, asked, workspace)
+    check_writable(target)
+    reset_peak_memory(prepared.plan.device.torch)
+    started = time.perf_counter()
+    guard = load_guard(prepared, settings, workspace)
+    making = Making(guard=guard, prepared=prepared, target=target, workspace=workspace)
+    making.seconds["load"] = time.perf_counter() - started
+    return making.run(on_row)
+
+
+def prepare_request(request: TextToImage, settings: Settings, asked: Asked | None, workspace: Workspace) -> Prepared:
+    """Decides everything that a request leaves open; hashing of its files begins.
+
+    Raises: HayateError for whatever can be wrong with it, before any model is loaded.
     """
     validate(request)
     check_names(request, settings)
     device = resolve_device(request.device or settings.device)
-    target = resolve_target(output or settings.outputs_dir)
-    files = find_files(request, settings)
+    files = find_files(request, settings, workspace)
     config = read_config(files.model)
     job = resolve(request, settings, config)
     source, why = resolve_source(job.noise_source, device.torch)
     job = job.with_noise_source(source, why if request.noise_source else "")
     plan = resolve_plan(asked_with(asked, request, settings), gather_facts(device), config, work_of(job))
-    check_writable(target)
     if plan.vae_tile_px is not None:
         check_tile(plan.vae_tile_px)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    reset_peak_memory(device.torch)
-    started = time.perf_counter()
-    with ExitStack() as stack:
-        guard = load_guard(files, plan, settings.cache_dir, stack)
-        making = Making(guard=guard, job=job, plan=plan, files=files, target=target)
-        making.extra["noise_source_reason"] = why or "asked for"
-        making.seconds["load"] = time.perf_counter() - started
-        return making.run(on_row)
+    return Prepared(job=job, plan=plan, files=files, noise_reason=why)
 
 
 def plan_request(request: TextToImage, settings: Settings, asked: Asked) -> Plan:
@@ -164,22 +182,18 @@ def work_of(job: Job) -> Work:
     )
 
 
-def load_guard(files: Files, plan: Plan, cache_dir: Path, stack: ExitStack) -> Guard:
+def load_guard(prepared: Prepared, settings: Settings, workspace: Workspace) -> Guard:
     """The engine of the files as the plan wants it, behind its guard, in types that are known or found to be safe.
 
-    What has to be ended with the work is left to `stack`.
     Raises: ModelFileError, EngineError.
     """
+    files, plan = prepared.files, prepared.plan
     parts: dict[Part, Path] = {"unet": files.model, "text": files.model, "vae": files.vae or files.model}
-    safe = SafeTypes(path=cache_dir / FILE_NAME, files=parts)
+    safe = SafeTypes(path=settings.cache_dir / FILE_NAME, files=parts)
     precision, notes = safe.applied_to(plan.precision) if plan.checks_nan else (plan.precision, [])
-    engine: Engine = planned_engine(files, plan, precision)
-    if plan.compile is not Mode.OFF:
-        compiler = Compiler(cache_dir / "compiled", CompileOptions(mode=plan.compile))
-        stack.callback(compiler.close)
-        assert isinstance(engine, TorchEngine)
-        engine = CompiledEngine(engine=engine, compiler=compiler, parts=plan.compile_parts)
+    engine = workspace.engine(files.model, files.vae, plan, precision)
     guard = Guard(engine=engine, checks_nan=plan.checks_nan, on_widened=safe.keep, notes=notes)
+    guard.offload = partial(_offloaded, prepared, workspace)
     guard.is_overlapping = plan.offload == "none"
     guard.tile_px = plan.vae_tile_px
     if plan.checks_nan:
@@ -187,17 +201,21 @@ def load_guard(files: Files, plan: Plan, cache_dir: Path, stack: ExitStack) -> G
     return guard
 
 
-def planned_engine(files: Files, plan: Plan, precision: Precision) -> TorchEngine:
-    """The networks loaded to where the plan keeps them, prepared, offloaded and recorded as it says."""
-    device = plan.device.torch
-    home = device if plan.offload == "none" else torch.device("cpu")
-    engine = load_engine(files.model, home, precision, vae_path=files.vae, loaders=loaders_for(plan.preparation))
-    if plan.offload != "none":
-        return engine.offloaded(device, is_streamed=plan.offload == "lowvram")
-    return engine.recorded() if plan.is_graphed else engine
+def _offloaded(prepared: Prepared, workspace: Workspace, precision: Precision) -> Engine | None:
+    """The engine with its weights waiting on the host, where there is a host besides the device and they are not yet.
+
+    Two steps at once: a network that does not fit beside the others seldom fits beside its own blocks either, and
+    this is done in the middle of a picture.
+    """
+    plan = prepared.plan
+    if plan.offload != "none" or plan.device.torch.type in ("cpu", "mps"):
+        return None
+    return workspace.engine(
+        prepared.files.model, prepared.files.vae, replace(plan, offload="lowvram", compile=Mode.OFF), precision
+    )
 
 
-def find_files(request: TextToImage, settings: Settings) -> Files:
+def find_files(request: TextToImage, settings: Settings, workspace: Workspace) -> Files:
     """The files that the request's names mean; their hashes begin to be computed.
 
     Raises: UnknownName, UsageError.
@@ -206,7 +224,7 @@ def find_files(request: TextToImage, settings: Settings) -> Files:
     model = built_in if request.model is None else find_model(request.model, settings.models_dir, built_in)
     vae = None if request.vae is None else find_model(request.vae, settings.vae_dir)
     found = {"model": model} | ({} if vae is None else {"vae": vae})
-    hashes = {part: start_hash(path, settings.cache_dir) for part, path in found.items()}
+    hashes = {part: workspace.hash_of(path) for part, path in found.items()}
     return Files(model=model, vae=vae, hashes=hashes)
 
 
@@ -243,16 +261,25 @@ class Making:
     """A job under way."""
 
     guard: Guard
-    job: Job
-    plan: Plan
-    files: Files
+    prepared: Prepared
     target: Target
-    extra: dict[str, Any] = field(default_factory=dict)
-    """What the plan holds beside `plan_of`."""
+    workspace: Workspace
     seconds: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(("load", "encode", "sample", "decode", "save"), 0.0)
     )
     rows: int = 0
+
+    @property
+    def job(self) -> Job:
+        return self.prepared.job
+
+    @property
+    def plan(self) -> Plan:
+        return self.prepared.plan
+
+    @property
+    def files(self) -> Files:
+        return self.prepared.files
 
     def run(self, on_row: StepCallback) -> Report:
         """Makes all pictures; encoding and writing their files goes on beside the next batch, always in order."""
@@ -281,7 +308,8 @@ class Making:
 
     def _plan(self) -> dict[str, Any]:
         """The plan with the types as they are now: the guard may have widened one."""
-        return plan_of(self.job, self.plan, self.guard.precision) | self.extra
+        planned = plan_of(self.job, self.plan, self.guard.precision)
+        return {**planned, "noise_source_reason": self.prepared.noise_reason or "asked for"}
 
     def _notes(self) -> tuple[str, ...]:
         return (*self.plan.notes, *self.job.notes, *self.guard.notes)
@@ -291,7 +319,7 @@ class Making:
             seconds=dict(self.seconds),
             rows=self.rows,
             peak_memory_bytes=peak_memory_bytes(self.plan.device.torch),
-            evidence=(*self.guard.evidence(), attention_evidence(self.plan.attention)),
+            evidence=(*self.guard.evidence(), attention_evidence(self.plan.attention), *self.workspace.evidence()),
         )
 
     def _save(self, batch: Batch, index: int, about: Mapping[str, Any]) -> SavedPicture:

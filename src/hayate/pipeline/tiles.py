@@ -2,8 +2,8 @@
 
 Tier *fast*: a VAE's group norms and its attention take in the whole picture, and those of a tile take in the tile, so
 that it comes out with slightly other colours. Feathering hides the seams, not that difference: measured on the built-in
-model's pictures of 256×256 px, 36 to 38 dB of PSNR against the whole picture for tiles of 128 px, the size that it was
-trained on, and 27 to 29 dB for tiles of 64 px. Its VAE alone loses more than the former: 33.7 dB (docs/demo-model.md).
+model's pictures, 36 to 38 dB of PSNR against the whole picture at 256×256 px in tiles of 128 px, the size that it was
+trained on, 28 to 31 dB in less fortunate sizes, and 27 to 29 dB in tiles of 64 px (docs/LOG.md).
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ class Device:
     title: str
     """What a person calls it, such as "NVIDIA GeForce RTX 3060" or "CPU, 8 threads"."""
     reason: str
+    capability: tuple[int, int] | None = None
+    """NVIDIA's compute capability; None for every other make."""
 
 
 def resolve_device(asked: str | None = None) -> Device:
@@ -27,7 +29,7 @@ def resolve_device(asked: str | None = None) -> Device:
     if asked in (None, "", "auto"):
         kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         device = torch.device(kind)
-        return Device(torch=device, title=_title(device), reason="the best that this machine has")
+        return _device(device, "the best that this machine has")
     kind, _, index = asked.partition(":")
     if kind not in ("cuda", "mps", "cpu"):
         raise UnknownName("device", asked, ("auto", "cuda", "cuda:0", "mps", "cpu"))
@@ -35,7 +37,13 @@ def resolve_device(asked: str | None = None) -> Device:
         raise UsageError(f"device {asked!r} has no number after the colon", hint="write cuda:0")
     _check_present(kind, int(index or 0), asked)
     device = torch.device(kind, int(index)) if index and kind == "cuda" else torch.device(kind)
-    return Device(torch=device, title=_title(device), reason="asked for")
+    return _device(device, "asked for")
+
+
+def _device(device: torch.device, reason: str) -> Device:
+    is_nvidia = device.type == "cuda" and torch.version.cuda is not None
+    capability = torch.cuda.get_device_capability(device) if is_nvidia else None
+    return Device(torch=device, title=_title(device), reason=reason, capability=capability)
 
 
 def _check_present(kind: str, index: int, asked: str) -> None:

@@ -22,7 +22,7 @@ class Facts:
 
     device: Device
     has_bf16: bool
-    """Whether the CPU multiplies bf16 by instructions of its own."""
+    """Whether the device multiplies bf16 by instructions of its own."""
     has_onednn: bool
     compile_refusal: str | None
     """Why nothing can be compiled here, or None."""
@@ -40,12 +40,17 @@ class Facts:
 
 def gather_facts(device: Device) -> Facts:
     """The facts of this machine."""
-    features = cpu_features()
     return Facts(
         device=device,
-        has_bf16=bool(features & {"avx512_bf16", "amx_bf16"}),
+        has_bf16=_has_bf16(device.torch),
         has_onednn=torch.backends.mkldnn.is_available(),
         compile_refusal=toolchain_refusal(device.torch),
         graphs_refusal=refusal(device.torch),
         free_bytes=free_bytes(device.torch),
     )
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(cpu_features() & {"avx512_bf16", "amx_bf16"})

@@ -25,6 +25,7 @@ Offload = Literal["none", "medvram", "lowvram"]
 """All networks on the device; one at a time; one at a time, and of the U-Net only two blocks."""
 OFFLOADS: tuple[Offload, ...] = ("none", "medvram", "lowvram")
 
+TILES_PX = (1024, 768, 512, 384, 256)
 PX_PER_LAT = 8
 SLACK = 1.05
 """What a caching allocator holds beyond the tensors, as a factor."""
@@ -104,8 +105,10 @@ def resolve_offload(
 ) -> OffloadPlan:
     """What was asked for, else the least offload with which the forecast fits into `free_bytes` of `device`."""
     if device.type in ("cpu", "mps"):
-        reason = "the weights are in the memory that the processor computes with"
-        return OffloadPlan(offload="none", reason=reason, is_enough=True)
+        reason, peak = "the weights are in the memory that the processor computes with", forecast.peak_bytes("none")
+        if free_bytes is None or peak <= free_bytes:
+            return OffloadPlan(offload="none", reason=reason, is_enough=True)
+        return OffloadPlan(offload="none", reason=f"{_gib(peak)} of {_gib(free_bytes)} free", is_enough=False)
     needed = {each: needed_bytes(forecast, each) for each in OFFLOADS}
     if free_bytes is None:
         return OffloadPlan(offload=asked or "none", reason="free memory is not known here", is_enough=True)
@@ -119,6 +122,11 @@ def resolve_offload(
             return OffloadPlan(offload=offload, reason=f"{_gib(needed[offload])} {found}{more}", is_enough=True)
     reason = f"even so {_gib(needed['lowvram'])} {found}"
     return OffloadPlan(offload="lowvram", reason=reason, is_enough=False)
+
+
+def tiles_for(work: Work) -> tuple[int, ...]:
+    """The sides of the VAE's tiles that are worth a try where a whole picture is too much, largest first."""
+    return tuple(side for side in TILES_PX if side < max(work.height_px, work.width_px))
 
 
 def needed_bytes(forecast: Forecast, offload: Offload) -> int:

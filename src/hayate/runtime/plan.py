@@ -16,7 +16,16 @@ from hayate.runtime.attention.choose import ChosenAttention, choose_attention
 from hayate.runtime.compile.spec import Mode
 from hayate.runtime.device import Device
 from hayate.runtime.facts import Facts
-from hayate.runtime.memory import OFFLOADS, Forecast, Offload, OffloadPlan, Work, forecast, resolve_offload
+from hayate.runtime.memory import (
+    OFFLOADS,
+    Forecast,
+    Offload,
+    OffloadPlan,
+    Work,
+    forecast,
+    resolve_offload,
+    tiles_for,
+)
 from hayate.runtime.precision import Precision, dtype_name, resolve_precision
 from hayate.runtime.prepare import Preparation
 
@@ -63,7 +72,6 @@ class Plan:
     def preparation(self) -> Preparation:
         """What is made of each network after loading."""
         return Preparation(
-            attention=self.attention.attention,
             is_fused=True,
             is_packed=self.is_packed,
             is_channels_last=self.is_channels_last,
@@ -82,19 +90,25 @@ def resolve_plan(asked: Asked, facts: Facts, config: ModelConfig, work: Work) ->
     device = facts.device
     _known("promise", asked.promise or "exact", PROMISES)
     precision = _precision(asked, facts, config)
-    attention, notes = _attention(asked, device.torch, config, precision.unet)
-    promise, promised = _promise(asked, attention)
+    attention, notes = _attention(asked, device, config, precision.unet)
     # The backend, not what counts its calls: the same object each time, so that the forecast is remembered.
     scratch = attention.backend if attention.backend.has_scratch else None
-    work = replace(work, tile_px=asked.vae_tile_px)
-    found = forecast(config, precision, work, attention=scratch)
+    tile_px, tiled = asked.vae_tile_px, "asked for" if asked.vae_tile_px else "whole pictures are exact"
+    found = forecast(config, precision, replace(work, tile_px=tile_px), attention=scratch)
     offload = _offload(asked, facts, config, found)
+    if tile_px is None and not offload.is_enough and asked.promise in (None, "fast"):
+        for smaller in tiles_for(work):
+            less = forecast(config, precision, replace(work, tile_px=smaller), attention=scratch)
+            if (with_it := _offload(asked, facts, config, less)).is_enough:
+                tile_px, found, offload = smaller, less, with_it
+                tiled = "a whole picture does not fit the memory that is free"
+                break
+    promise, promised = _promise(asked, attention, tile_px)
     mode, compiled = _compile(asked, facts, offload.offload)
     is_packed, packed = _layers(facts, config, precision, mode)
     is_last, last = _layout(asked, facts, is_packed)
-    is_graphed, graphed = _graphs(asked, facts, is_offloaded=offload.offload != "none")
+    is_graphed, graphed = _graphs(asked, facts, mode, is_offloaded=offload.offload != "none")
     parts: frozenset[Part] = frozenset(_known("network", part, PARTS) for part in asked.compile_parts or ("unet",))
-    tile = f"{asked.vae_tile_px} px" if asked.vae_tile_px else "whole"
     dtypes = " ".join(f"{part} {dtype_name(getattr(precision, part))}" for part in PARTS)
     choices = (
         Choice(name="device", value=device.title, reason=device.reason),
@@ -108,7 +122,7 @@ def resolve_plan(asked: Asked, facts: Facts, config: ModelConfig, work: Work) ->
         Choice(
             name="memory", value=_gib(found.peak_bytes(offload.offload)), reason="forecast from shapes, at the peak"
         ),
-        Choice(name="VAE decode", value=tile, reason="asked for" if asked.vae_tile_px else "whole pictures are exact"),
+        Choice(name="VAE decode", value=f"tiles of {tile_px} px" if tile_px else "whole", reason=tiled),
         Choice(
             name="NaN check",
             value="on" if asked.checks_nan else "off",
@@ -127,7 +141,7 @@ def resolve_plan(asked: Asked, facts: Facts, config: ModelConfig, work: Work) ->
         is_graphed=is_graphed,
         offload=offload.offload,
         forecast=found,
-        vae_tile_px=asked.vae_tile_px,
+        vae_tile_px=tile_px,
         checks_nan=asked.checks_nan,
         promise=promise,
         choices=choices,
@@ -149,7 +163,7 @@ def head_dims(config: ModelConfig) -> frozenset[int]:
 
 
 def _attention(
-    asked: Asked, device: torch.device, config: ModelConfig, dtype: torch.dtype
+    asked: Asked, device: Device, config: ModelConfig, dtype: torch.dtype
 ) -> tuple[ChosenAttention, tuple[str, ...]]:
     """The backend, and a note where a wish could not be granted."""
     choose = partial(
@@ -169,9 +183,9 @@ def _attention(
         return chosen, (f"{error}; {chosen.backend.name} serves instead",)
 
 
-def _promise(asked: Asked, attention: ChosenAttention) -> tuple[Promise, str]:
+def _promise(asked: Asked, attention: ChosenAttention, tile_px: int | None) -> tuple[Promise, str]:
     """What the plan as a whole keeps to."""
-    parts = {"tiles of the VAE": bool(asked.vae_tile_px), attention.backend.name: not attention.backend.is_exact}
+    parts = {"tiles of the VAE": bool(tile_px), attention.backend.name: not attention.backend.is_exact}
     approximate = [name for name, is_so in parts.items() if is_so]
     if asked.promise is None:
         if approximate:
@@ -184,12 +198,13 @@ def _promise(asked: Asked, attention: ChosenAttention) -> tuple[Promise, str]:
 
 
 def _precision(asked: Asked, facts: Facts, config: ModelConfig) -> Precision:
+    device = facts.device.torch
     is_auto = asked.dtype in (None, "", "auto")
     fault = facts.fp16_fault
-    precision = resolve_precision("fp32" if is_auto and fault else asked.dtype, facts.device.torch)
+    precision = resolve_precision("fp32" if is_auto and fault else asked.dtype, device, has_bf16=facts.has_bf16)
     if is_auto and fault:
         precision = replace(precision, reason=fault)
-    if is_auto and facts.device.torch.type == "cpu" and _is_full_size(config) and facts.has_bf16:
+    if is_auto and device.type == "cpu" and _is_full_size(config) and facts.has_bf16:
         precision = Precision(
             unet=torch.bfloat16,
             text=torch.bfloat16,
@@ -197,7 +212,7 @@ def _precision(asked: Asked, facts: Facts, config: ModelConfig) -> Precision:
             reason="this CPU multiplies bf16 twice as fast as fp32, and bf16 can't overflow",
         )
     if asked.vae_dtype is not None:
-        wide = resolve_precision(asked.vae_dtype, facts.device.torch).vae
+        wide = resolve_precision(asked.vae_dtype, device).vae
         precision = replace(precision, vae=wide, reason=f"{precision.reason}; the VAE as asked")
     return precision
 
@@ -254,8 +269,10 @@ def _offload(asked: Asked, facts: Facts, config: ModelConfig, found: Forecast) -
     return resolve_offload(chosen, found, facts.free_bytes, device)
 
 
-def _graphs(asked: Asked, facts: Facts, *, is_offloaded: bool) -> tuple[bool, str]:
+def _graphs(asked: Asked, facts: Facts, mode: Mode, *, is_offloaded: bool) -> tuple[bool, str]:
     reason = "an offloaded network moves, a graph does not" if is_offloaded else facts.graphs_refusal
+    if asked.is_graphed is None and mode is Mode.REDUCE_OVERHEAD:
+        return reason is None, reason or "reduce-overhead replays compiled steps"
     if not asked.is_graphed:
         return False, reason or "not asked for"
     if reason:

@@ -22,20 +22,17 @@ class Precision:
     reason: str
 
 
-def resolve_precision(asked: str | None, device: torch.device) -> Precision:
+def resolve_precision(asked: str | None, device: torch.device, *, has_bf16: bool = False) -> Precision:
     """The types for `device`: what was asked for everywhere, else fp32 on CPUs and fp16 with a wider VAE on GPUs.
 
-    The VAE is kept out of fp16 unless fp16 is asked for: SDXL's overflows in it, and makes black pictures.
+    `has_bf16` says whether a GPU computes in bf16. The VAE is kept out of fp16 unless fp16 is asked for: SDXL's
+    overflows in it, and makes black pictures.
     Raises: UnknownName.
     """
     if asked in (None, "", "auto"):
         if device.type == "cpu":
             return _everywhere(torch.float32, "fp32 is exact, and no CPU computes fp16 faster")
-        wide = (
-            torch.bfloat16
-            if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-            else torch.float32
-        )
+        wide = torch.bfloat16 if has_bf16 else torch.float32
         reason = "fp16 on a GPU; the VAE in a type that can't overflow"
         return Precision(unet=torch.float16, text=torch.float16, vae=wide, reason=reason)
     if asked not in DTYPES:

@@ -17,10 +17,8 @@ from hayate.runtime.packed import pack
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preparation:
-    """What is made of a network once its weights are there."""
+    """What is made of a network once its weights are there; two networks of one preparation are alike."""
 
-    attention: Attention | None = None
-    """Every attention's function; None keeps PyTorch's own choice."""
     is_fused: bool = False
     """Queries, keys and values by one product."""
     is_packed: bool = False
@@ -38,8 +36,6 @@ def prepare(network: nn.Module, preparation: Preparation) -> tuple[Evidence, ...
     Cost: 2 s for packing a full-size U-Net on two cores.
     """
     evidence = []
-    if preparation.attention is not None:
-        set_attention(network, preparation.attention)
     if preparation.is_fused:
         count = fuse_projections(network)
         evidence.append(_seen("qkv", "fused", count, "self-attentions fused"))
@@ -55,7 +51,7 @@ def prepare(network: nn.Module, preparation: Preparation) -> tuple[Evidence, ...
 
 
 def set_attention(network: nn.Module, attention: Attention) -> int:
-    """Gives every attention of `network` this function; how many there were."""
+    """Gives every attention of `network` this function, at any time; how many there were."""
     count = 0
     for module in network.modules():
         if hasattr(module, "attention"):

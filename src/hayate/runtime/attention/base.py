@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from hayate.runtime.device import Device
+
 SCRATCH_BYTES = 128 * 2**20
 """What our own backends may take for scores. Larger tiles gain nothing: at 8 heads and batch 2 they hold 1000×1000."""
 
@@ -23,7 +25,7 @@ class Backend(Protocol):
     has_scratch: bool
     """Whether it makes tensors of a size worth forecasting besides its result."""
 
-    def refusal(self, device: torch.device, dtype: torch.dtype, head_dims: Collection[int]) -> str | None:
+    def refusal(self, device: Device, dtype: torch.dtype, head_dims: Collection[int]) -> str | None:
         """Why it can't serve a network of these head dimensions at all, or None where it serves one of them or more."""
         ...
 

@@ -17,5 +17,8 @@ BACKENDS = Registry(
         "sage": "hayate.runtime.attention.sage:SageAttention",
         "native": "hayate.runtime.native.attention:NativeAttention",
     },
-    packages={"xformers": "pip install xformers", "sage": "pip install sageattention"},
+    packages={
+        "xformers": "pip install -c constraints.txt -e .[xformers]",
+        "sage": "pip install -c constraints.txt -e .[sage]",
+    },
 )

@@ -11,6 +11,7 @@ from hayate.errors import MissingDependency, UsageError
 from hayate.runtime.attention.base import Backend
 from hayate.runtime.attention.catalogue import BACKENDS
 from hayate.runtime.attention.counted import CountedAttention
+from hayate.runtime.device import Device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,7 @@ class ChosenAttention:
 
 def choose_attention(
     asked: str | None,
-    device: torch.device,
+    device: Device,
     dtype: torch.dtype,
     head_dims: Collection[int],
     *,
@@ -48,7 +49,7 @@ def choose_attention(
     Raises: UnknownName; MissingDependency where it needs a package that is not installed or broken; UsageError where
     it can't serve, or can't promise the same bits.
     """
-    must_repeat = is_deterministic and device.type != "cpu"
+    must_repeat = is_deterministic and device.torch.type != "cpu"
     if asked in (None, "", "auto"):
         name, reason, refusals = _best(device, dtype, head_dims, must_repeat)
     else:
@@ -62,7 +63,7 @@ def choose_attention(
         requested=asked or "auto",
         reason=reason,
         refusals=refusals,
-        device=device,
+        device=device.torch,
         dtype=dtype,
         head_dims=tuple(sorted(head_dims)),
     )
@@ -83,12 +84,12 @@ def load_backend(name: str) -> Backend:
 
 
 def _best(
-    device: torch.device, dtype: torch.dtype, head_dims: Collection[int], must_repeat: bool
+    device: Device, dtype: torch.dtype, head_dims: Collection[int], must_repeat: bool
 ) -> tuple[str, str, Mapping[str, str]]:
     """Name, reason, and the refusals on the way there."""
     if must_repeat:
         return "sdp-no-mem", "the fastest that gives the same bits in every run", {}
-    if device.type != "cpu":
+    if device.torch.type != "cpu":
         return "sdp", "PyTorch chooses the fastest of its kernels for each call", {}
     refusal = load_backend("native").refusal(device, dtype, head_dims)
     if refusal is None:
@@ -96,9 +97,7 @@ def _best(
     return "sdp", f"PyTorch's own, since native can't serve: {refusal}", {"native": refusal}
 
 
-def _refusal(
-    backend: Backend, need: tuple[torch.device, torch.dtype, Collection[int]], must_repeat: bool
-) -> str | None:
+def _refusal(backend: Backend, need: tuple[Device, torch.dtype, Collection[int]], must_repeat: bool) -> str | None:
     if must_repeat and not backend.is_deterministic:
         return "it does not promise the same bits in every run"
     return backend.refusal(*need)

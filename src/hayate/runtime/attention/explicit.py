@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hayate.runtime.attention.base import SCRATCH_BYTES, empty_result
+from hayate.runtime.device import Device
 
 _FP32_BYTES = 4
 
@@ -19,7 +20,7 @@ class Explicit:
     is_deterministic = True
     has_scratch = True
 
-    def refusal(self, device: torch.device, dtype: torch.dtype, head_dims: Collection[int]) -> str | None:  # noqa: ARG002
+    def refusal(self, device: Device, dtype: torch.dtype, head_dims: Collection[int]) -> str | None:  # noqa: ARG002
         return None
 
     def misfit(self, q: Tensor, k: Tensor, v: Tensor, is_causal: bool) -> str | None:  # noqa: ARG002

@@ -9,6 +9,7 @@ from sageattention import sageattn  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 
 from hayate.runtime.attention.base import describe
+from hayate.runtime.device import Device
 
 HEAD_DIMS = (64, 96, 128)
 """Those that version 1 serves; version 2 would pad others, for which it is not worth its error."""
@@ -24,10 +25,9 @@ class SageAttention:
     is_deterministic = False
     has_scratch = False
 
-    def refusal(self, device: torch.device, dtype: torch.dtype, head_dims: Collection[int]) -> str | None:
-        if device.type != "cuda" or torch.version.cuda is None:
+    def refusal(self, device: Device, dtype: torch.dtype, head_dims: Collection[int]) -> str | None:
+        if (capability := device.capability) is None:
             return "SageAttention needs an NVIDIA GPU"
-        capability = torch.cuda.get_device_capability(device)
         if capability not in CAPABILITIES:
             known = ", ".join(f"{major}.{minor}" for major, minor in CAPABILITIES)
             return (

@@ -15,6 +15,7 @@ from torch.backends.cuda import SDPAParams, can_use_cudnn_attention, can_use_fla
 
 from hayate.runtime.attention.base import describe
 from hayate.runtime.attention.explicit import SplitAttention
+from hayate.runtime.device import Device
 
 
 class SdpAttention:
@@ -25,7 +26,7 @@ class SdpAttention:
     is_deterministic = False
     has_scratch = False
 
-    def refusal(self, device: torch.device, dtype: torch.dtype, head_dims: Collection[int]) -> str | None:  # noqa: ARG002
+    def refusal(self, device: Device, dtype: torch.dtype, head_dims: Collection[int]) -> str | None:  # noqa: ARG002
         return None
 
     def misfit(self, q: Tensor, k: Tensor, v: Tensor, is_causal: bool) -> str | None:  # noqa: ARG002
@@ -61,14 +62,16 @@ class CudnnAttention(SdpAttention):
 
     name = "cudnn"
 
-    def refusal(self, device: torch.device, dtype: torch.dtype, head_dims: Collection[int]) -> str | None:
-        if device.type != "cuda" or torch.version.cuda is None:
+    def refusal(self, device: Device, dtype: torch.dtype, head_dims: Collection[int]) -> str | None:
+        if device.capability is None:
             return "cuDNN needs an NVIDIA GPU"
-        if any(_serves_head_dim(device, dtype, width) for width in head_dims):
+        widest = 256 if device.capability >= (9, 0) else 128
+        is_half = dtype in (torch.float16, torch.bfloat16)
+        if is_half and device.capability >= (8, 0) and any(not width % 8 and width <= widest for width in head_dims):
             return None
         return (
-            f"cuDNN needs fp16 or bf16, a head dimension that is a multiple of 8, up to 128 on most cards, and compute "
-            f"capability 8.0; this is {dtype} with {sorted(head_dims)} on {torch.cuda.get_device_capability(device)}"
+            f"cuDNN needs fp16 or bf16, a head dimension that is a multiple of 8, up to {widest} on this card, and "
+            f"compute capability 8.0; this is {dtype} with {sorted(head_dims)} on {device.capability}"
         )
 
     def misfit(self, q: Tensor, k: Tensor, v: Tensor, is_causal: bool) -> str | None:
@@ -86,9 +89,3 @@ def serves_flash(q: Tensor, k: Tensor, v: Tensor, is_causal: bool) -> bool:
 
 def _serves_cudnn(q: Tensor, k: Tensor, v: Tensor, is_causal: bool) -> bool:
     return can_use_cudnn_attention(SDPAParams(q, k, v, None, 0.0, is_causal, False))
-
-
-def _serves_head_dim(device: torch.device, dtype: torch.dtype, width: int) -> bool:
-    """Asks PyTorch itself, with a few kilobytes: what cuDNN serves depends on the card and on its version."""
-    q = torch.empty((1, 1, 64, width), dtype=dtype, device=device)
-    return _serves_cudnn(q, q, q, False)

@@ -9,6 +9,7 @@ import xformers.ops  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 
 from hayate.runtime.attention.base import describe
+from hayate.runtime.device import Device
 
 MAX_HEAD_DIM = 256
 
@@ -21,10 +22,10 @@ class XformersAttention:
     is_deterministic = False
     has_scratch = False
 
-    def refusal(self, device: torch.device, dtype: torch.dtype, head_dims: Collection[int]) -> str | None:
-        if device.type != "cuda":
+    def refusal(self, device: Device, dtype: torch.dtype, head_dims: Collection[int]) -> str | None:
+        if device.torch.type != "cuda":
             return "xFormers needs a GPU"
-        if dtype == torch.bfloat16 and torch.cuda.get_device_capability(device) < (8, 0):
+        if dtype == torch.bfloat16 and device.capability is not None and device.capability < (8, 0):
             return "xFormers' bf16 kernels need a GPU of compute capability 8.0"
         if any(_serves(dtype, width) for width in head_dims):
             return None

@@ -37,7 +37,8 @@ def load(package: Path, device: torch.device) -> Loaded:
                 with tempfile.TemporaryDirectory() as folder:
                     return Unlocked(archive.extract(libraries[0], folder))
     index = -1 if device.index is None else device.index
-    return _aoti().AOTIModelPackageLoader(str(package), MODEL, False, 1, index).boxed_run
+    # True: no events between threads, which would end the recording of a CUDA graph; only one thread calls a step.
+    return _aoti().AOTIModelPackageLoader(str(package), MODEL, device.type == "cuda", 1, index).boxed_run
 
 
 class Unlocked:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
+from hayate.runtime.device import Device
 from hayate.runtime.native.kernels import DTYPES, MAX_HEAD_DIM, kernels, refusal
 
 
@@ -18,8 +19,8 @@ class NativeAttention:
     is_deterministic = True
     has_scratch = False
 
-    def refusal(self, device: torch.device, dtype: torch.dtype, head_dims: Collection[int]) -> str | None:
-        if device.type != "cpu":
+    def refusal(self, device: Device, dtype: torch.dtype, head_dims: Collection[int]) -> str | None:
+        if device.torch.type != "cpu":
             return "the compiled attention is for CPUs"
         if dtype not in DTYPES:
             return f"the compiled attention computes in {' and '.join(DTYPES.values())}"

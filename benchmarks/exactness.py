@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks.machine import fingerprint
+from hayate.bench.machine import fingerprint
 from hayate.engines.networks import loaders_for
 from hayate.engines.torch import load_engine
 from hayate.models.config import ModelConfig

@@ -203,7 +203,7 @@ def main() -> None:
     if not options.dry_run and not torch.cuda.is_available():
         print("benchmarks/gpu.py needs a CUDA device, and torch finds none here; try --dry-run", file=sys.stderr)
         raise SystemExit(2)
-    from machine import fingerprint
+    from hayate.bench.machine import fingerprint
 
     sections = TRIED if options.dry_run else options.sections
     outcomes = measure(sections, is_dry=options.dry_run)

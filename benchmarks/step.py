@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks.machine import fingerprint
+from hayate.bench.machine import fingerprint
 
 CONTENDERS = ("hayate", "eager", "diffusers", "diffusers-last")
 """Hayate as it is by itself; Hayate's networks in plain PyTorch; diffusers, contiguous and channels-last."""

@@ -38,6 +38,7 @@ SETTINGS = (
     Setting("styles_file", "path", "styles.csv", "A1111's styles: name, prompt, negative prompt."),
     Setting("outputs_dir", "path", "outputs", "Where pictures go when no place is given."),
     Setting("cache_dir", "path", None, "Hashes and prepared artefacts; by default the user's cache folder."),
+    Setting("data_dir", "path", None, "Measurements and tuned profiles; by default the user's data folder."),
     Setting("device", "text", "auto", "What computes: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`."),
     Setting("dtype", "text", "auto", "What the networks compute in.", choices=("auto", "fp32", "fp16", "bf16")),
     Setting("attention", "text", "auto", "The attention backend, as `hayate plan` names them; `auto` is the fastest."),
@@ -128,6 +129,7 @@ class Settings:
     styles_file: Path
     outputs_dir: Path
     cache_dir: Path
+    data_dir: Path
     device: str
     dtype: str
     attention: str
@@ -317,6 +319,8 @@ def _shown(setting: Setting) -> str:
 def _default(setting: Setting, environment: Mapping[str, str]) -> Any:
     if setting.key == "cache_dir":
         return _user_folder(environment, "XDG_CACHE_HOME", ".cache", "LOCALAPPDATA", "Caches")
+    if setting.key == "data_dir":
+        return _user_folder(environment, "XDG_DATA_HOME", ".local/share", "LOCALAPPDATA", "Application Support")
     return Path(str(setting.default)) if setting.kind == "path" else setting.default
 
 

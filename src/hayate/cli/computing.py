@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hayate.runtime.asked import Asked
 
 Attention = Annotated[str | None, typer.Option(help="The attention backend; `hayate plan` shows which serve.")]
+Layers = Annotated[str | None, typer.Option(help="plain, fused or packed; by default what wins on this machine.")]
 Layout = Annotated[str | None, typer.Option(help="contiguous or channels-last.")]
 CompileMode = Annotated[
     str | None, typer.Option("--compile", help="off, default, reduce-overhead or max-autotune; beside the work.")
@@ -29,6 +30,7 @@ class Own:
     """Hayate's own options of a command."""
 
     attention: str | None = None
+    layers: str | None = None
     layout: str | None = None
     compile_mode: str | None = None
     compile_parts: list[str] | None = None
@@ -47,6 +49,7 @@ class Own:
         own = Asked(
             dtype=dtype,
             attention=self.attention,
+            layers=self.layers,
             layout=self.layout,
             compile=self.compile_mode,
             compile_parts=tuple(self.compile_parts or ()),

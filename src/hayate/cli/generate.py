@@ -17,6 +17,7 @@ from hayate.cli.computing import (
     CompileMode,
     CompileParts,
     Graphs,
+    Layers,
     Layout,
     Offload,
     Own,
@@ -65,6 +66,7 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, fp32, fp16 or bf16.")] = None,
     attention: Attention = None,
+    layers: Layers = None,
     layout: Layout = None,
     compile_mode: CompileMode = None,
     compile_parts: CompileParts = None,
@@ -107,7 +109,7 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
         device=device_from(given.get(), device),
         dtype=dtype,
     )
-    own = Own(attention, layout, compile_mode, compile_parts, graphs, offload, vae_tile, promise)
+    own = Own(attention, layers, layout, compile_mode, compile_parts, graphs, offload, vae_tile, promise)
     run(request, own, output, as_json)
 
 

@@ -38,6 +38,7 @@ COMMANDS = MappingProxyType(
         "generate": Command("hayate.cli.generate", "generate PROMPT", "make pictures from a text"),
         "info": Command("hayate.cli.info", "info FILE", "what a picture was made with"),
         "plan": Command("hayate.cli.plan", "plan", "what would compute a picture, and why"),
+        "bench": Command("hayate.cli.bench", "bench PRESET | history | report …", "measure it on this machine"),
         "models": Command(
             "hayate.cli.models",
             "models list | inspect NAME",

@@ -12,6 +12,7 @@ from hayate.cli.computing import (
     CompileMode,
     CompileParts,
     Graphs,
+    Layers,
     Layout,
     Offload,
     Own,
@@ -34,6 +35,7 @@ def plan(  # noqa: PLR0917 - Typer makes a flag of each
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, fp32, fp16 or bf16.")] = None,
     attention: Attention = None,
+    layers: Layers = None,
     layout: Layout = None,
     compile_mode: CompileMode = None,
     compile_parts: CompileParts = None,
@@ -55,7 +57,7 @@ def plan(  # noqa: PLR0917 - Typer makes a flag of each
         dtype=dtype,
     )
     validate(request)
-    own = Own(attention, layout, compile_mode, compile_parts, graphs, offload, vae_tile, promise)
+    own = Own(attention, layers, layout, compile_mode, compile_parts, graphs, offload, vae_tile, promise)
     from hayate.pipeline.session import plan_request
 
     found = plan_request(request, load_settings(), own.asked())

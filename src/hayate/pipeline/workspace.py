@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -98,6 +99,13 @@ class Workspace:
     def evidence(self) -> tuple[Evidence, ...]:
         """What the caches did so far."""
         return () if self._store is None else self._store.evidence()
+
+    def settle(self, limit_s: float) -> float:
+        """Waits until nothing is being compiled any more, or the time is up; the seconds that it took."""
+        started = time.monotonic()
+        for compiler in self._compilers.values():
+            compiler.wait(max(0.0, limit_s - (time.monotonic() - started)))
+        return time.monotonic() - started
 
     def clear(self) -> None:
         """Gives up everything that is kept, also what is in use: its memory is free when its users let go of it."""

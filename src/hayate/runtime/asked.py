@@ -26,6 +26,8 @@ class Asked:
     """A backend that must serve, or there is no plan."""
     wished_attention: str | None = None
     """A backend by one of A1111's flags: where it can't serve, the plan says so and goes on, as A1111 does."""
+    layers: str | None = None
+    """plain: as in the file; fused: queries, keys and values by one product; packed: also laid out for the CPU."""
     layout: str | None = None
     compile: str | None = None
     compile_parts: tuple[str, ...] = ()

@@ -31,6 +31,7 @@ from hayate.runtime.prepare import Preparation
 
 Promise = Literal["exact", "deterministic", "fast"]
 PROMISES: tuple[Promise, ...] = get_args(Promise)
+LAYERS = ("auto", "plain", "fused", "packed")
 LAYOUTS = ("auto", "contiguous", "channels-last")
 Name = TypeVar("Name", bound=str)
 Part = Literal["unet", "vae", "text"]
@@ -55,6 +56,7 @@ class Plan:
     device: Device
     precision: Precision
     attention: ChosenAttention
+    is_fused: bool
     is_packed: bool
     is_channels_last: bool
     compile: Mode
@@ -72,7 +74,7 @@ class Plan:
     def preparation(self) -> Preparation:
         """What is made of each network after loading."""
         return Preparation(
-            is_fused=True,
+            is_fused=self.is_fused,
             is_packed=self.is_packed,
             is_channels_last=self.is_channels_last,
         )
@@ -105,7 +107,8 @@ def resolve_plan(asked: Asked, facts: Facts, config: ModelConfig, work: Work) ->
                 break
     promise, promised = _promise(asked, attention, tile_px)
     mode, compiled = _compile(asked, facts, offload.offload)
-    is_packed, packed = _layers(facts, config, precision, mode)
+    layers, layered = _layers(asked, facts, config, precision, mode)
+    is_packed = layers == "packed"
     is_last, last = _layout(asked, facts, is_packed)
     is_graphed, graphed = _graphs(asked, facts, mode, is_offloaded=offload.offload != "none")
     parts: frozenset[Part] = frozenset(_known("network", part, PARTS) for part in asked.compile_parts or ("unet",))
@@ -114,7 +117,7 @@ def resolve_plan(asked: Asked, facts: Facts, config: ModelConfig, work: Work) ->
         Choice(name="device", value=device.title, reason=device.reason),
         Choice(name="precision", value=dtypes, reason=precision.reason),
         Choice(name="attention", value=attention.backend.name, reason=attention.reason),
-        Choice(name="layers", value="packed" if is_packed else "plain", reason=packed),
+        Choice(name="layers", value=layers, reason=layered),
         Choice(name="layout", value="channels-last" if is_last else "contiguous", reason=last),
         Choice(name="compile", value=mode.value, reason=compiled),
         Choice(name="graphs", value="on" if is_graphed else "off", reason=graphed),
@@ -134,6 +137,7 @@ def resolve_plan(asked: Asked, facts: Facts, config: ModelConfig, work: Work) ->
         device=device,
         precision=precision,
         attention=attention,
+        is_fused=layers != "plain",
         is_packed=is_packed,
         is_channels_last=is_last,
         compile=mode,
@@ -217,7 +221,11 @@ def _precision(asked: Asked, facts: Facts, config: ModelConfig) -> Precision:
     return precision
 
 
-def _layers(facts: Facts, config: ModelConfig, precision: Precision, mode: Mode) -> tuple[bool, str]:
+def _layers(asked: Asked, facts: Facts, config: ModelConfig, precision: Precision, mode: Mode) -> tuple[str, str]:
+    """Plain, fused or packed, and why."""
+    layers = _known("layers", asked.layers or "auto", LAYERS)
+    if layers in ("plain", "fused"):
+        return layers, "asked for"
     types = {precision.unet, precision.text, precision.vae}
     obstacles = {
         "packing is for CPUs": facts.device.torch.type != "cpu",
@@ -225,11 +233,14 @@ def _layers(facts: Facts, config: ModelConfig, precision: Precision, mode: Mode)
         "this PyTorch has no oneDNN": not facts.has_onednn,
         "oneDNN packs bf16 and fp32, not fp16": torch.float16 in types,
         "oneDNN packs bf16 only for CPUs that multiply it": torch.bfloat16 in types and not facts.has_bf16,
-        "a network this small gains nothing": not _is_full_size(config),
+        "a network this small gains nothing": layers == "auto" and not _is_full_size(config),
     }
-    if reason := next((reason for reason, is_so in obstacles.items() if is_so), None):
-        return False, reason
-    return True, "weights are laid out once, for oneDNN's kernels"
+    reason = next((reason for reason, is_so in obstacles.items() if is_so), None)
+    if reason is None:
+        return "packed", "asked for" if layers == "packed" else "weights are laid out once, for oneDNN's kernels"
+    if layers == "packed":
+        raise UsageError(f"layers can't be packed here: {reason}", hint="leave the layers to Hayate")
+    return "fused", f"one product for queries, keys and values; not packed: {reason}"
 
 
 def _layout(asked: Asked, facts: Facts, is_packed: bool) -> tuple[bool, str]:

@@ -1,0 +1,317 @@
+"""`hayate bench`: measured here, kept, compared and shown."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hayate.cli.computing import (
+    Attention,
+    CompileMode,
+    CompileParts,
+    Graphs,
+    Layers,
+    Layout,
+    Offload,
+    Own,
+    Promise,
+    VaeTile,
+)
+from hayate.cli.generate import parse_size
+from hayate.cli.group import MAIN, WithMain
+from hayate.errors import OutputError, UsageError
+from hayate.flags import device_from, given
+from hayate.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from hayate.bench.history import History
+    from hayate.bench.measure import OnEvent
+    from hayate.bench.presets import Preset
+    from hayate.request import TextToImage
+
+app = typer.Typer(
+    cls=WithMain, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False
+)
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="The file to write.")]
+
+
+@app.callback()
+def bench() -> None:
+    """Measure on this machine: hayate bench [quick | asuka | wiki | sdxl | FILE.png] [OPTIONS].
+
+    The options of a measurement are those of `hayate bench run --help`.
+    """
+
+
+@app.command(MAIN)
+def run(  # noqa: PLR0917 - Typer makes a flag of each
+    what: Annotated[
+        str, typer.Argument(help="quick, asuka, wiki, sdxl, a picture of A1111's, or a .txt of its parameters.")
+    ] = "quick",
+    model: Annotated[str | None, typer.Option(help="A checkpoint's name or path. Default: the built-in model.")] = None,
+    random: Annotated[
+        str | None, typer.Option(help="sd15, sd21 or sdxl: full-size random weights, instead of a model.")
+    ] = None,
+    vae: Annotated[str | None, typer.Option(help="A separate VAE's name or path.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="The sampler.")] = None,
+    cfg: Annotated[float | None, typer.Option(help="Guidance; 1 turns it off.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Size in pixels, multiples of 8.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pictures made at once.")] = None,
+    batch_count: Annotated[int | None, typer.Option(help="How many batches.")] = None,
+    rounds: Annotated[int, typer.Option(help="Runs at least, after the first.")] = 5,
+    time_limit: Annotated[str, typer.Option(help="No run begins after so long, such as 90s or 5m.")] = "5m",
+    label: Annotated[str, typer.Option(help="A name by which the result is found again.")] = "",
+    reference: Annotated[
+        bool, typer.Option("--reference/--no-reference", help="Compare the picture with that of fp32 eager.")
+    ] = True,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, fp32, fp16 or bf16.")] = None,
+    attention: Attention = None,
+    layers: Layers = None,
+    layout: Layout = None,
+    compile_mode: CompileMode = None,
+    compile_parts: CompileParts = None,
+    graphs: Graphs = None,
+    offload: Offload = None,
+    vae_tile: VaeTile = None,
+    promise: Promise = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure one configuration; A1111's flags are understood too."""
+    from dataclasses import replace
+
+    from hayate.bench.measure import Order, measure
+    from hayate.bench.presets import preset_of
+    from hayate.bench.protocol import Limits, seconds_of
+
+    limits = Limits(rounds=rounds, most_rounds=max(rounds, 20), time_s=seconds_of(time_limit, "--time-limit"))
+    settings, preset = load_settings(), preset_of(what)
+    width_px, height_px = parse_size(size, "--size")
+    changed = {"steps": steps, "sampler": sampler, "cfg": cfg, "width_px": width_px, "height_px": height_px}
+    changed |= {"batch_size": batch_size, "batch_count": batch_count, "vae": vae}
+    changed |= {"device": device_from(given.get(), device)}
+    request = replace(preset.request, **{key: value for key, value in changed.items() if value is not None})
+    own = Own(attention, layers, layout, compile_mode, compile_parts, graphs, offload, vae_tile, promise)
+    with _watched(as_json) as on_event:
+        request = with_model(request, model, random, settings, on_event)
+        check_family(preset, request, settings)
+        order = Order(
+            request=request,
+            asked=own.asked(dtype),
+            preset=preset.name,
+            label=label,
+            is_random=random is not None,
+            is_compared=reference,
+        )
+        measurement = measure(order, settings, limits, on_event)
+    history = open_history(settings)
+    measurement = {"id": history.add(measurement), **measurement}
+    _say(history.notes)
+    if as_json:
+        typer.echo(json.dumps(measurement))
+        return
+    typer.echo(described(measurement))
+
+
+@app.command()
+def history(limit: Annotated[int, typer.Option(min=1, help="The last so many.")] = 20, as_json: AsJson = False) -> None:
+    """List what was measured on this machine."""
+    found = measured(open_history(load_settings()), limit)
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for each in found:
+        typer.echo(line_of(each))
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="A measurement's number, label, or last.")],
+    second: Annotated[str, typer.Argument(help="Another one's.")],
+    as_json: AsJson = False,
+) -> None:
+    """Compare two measurements."""
+    from hayate.bench.comparison import compared, comparison_text
+
+    history = open_history(load_settings())
+    pair = history.find([first, second])
+    _say(history.notes)
+    if as_json:
+        typer.echo(json.dumps(compared(*pair)))
+        return
+    typer.echo(comparison_text(*pair))
+
+
+@app.command()
+def export(
+    numbers: Annotated[list[str] | None, typer.Argument(help="Numbers or labels; by default all.")] = None,
+    format: Annotated[str, typer.Option(help="jsonl or markdown.")] = "jsonl",
+    output: Output = None,
+) -> None:
+    """Write measurements as JSON lines or as a table in Markdown."""
+    from hayate.bench.history import as_markdown
+
+    if format not in ("jsonl", "markdown"):
+        raise UsageError(f"no format {format[:30]!r}", hint="jsonl or markdown")
+    found = chosen(numbers)
+    text = as_markdown(found) if format == "markdown" else "".join(json.dumps(each) + "\n" for each in found)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        write_text(output, text)
+
+
+@app.command()
+def report(
+    numbers: Annotated[list[str] | None, typer.Argument(help="Numbers or labels; by default the last 30.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path("hayate-bench.html"),
+) -> None:
+    """Write one self-contained HTML page with charts, which loads nothing from anywhere."""
+    from hayate.bench.report import report_page
+
+    found = chosen(numbers, 30)
+    write_text(output, report_page(found, "Measured by Hayate"))
+    typer.echo(f"{output}")
+
+
+def with_model(
+    request: TextToImage, model: str | None, random: str | None, settings: Settings, on_event: OnEvent
+) -> TextToImage:
+    """The request for the model that was asked for, whose file is written first if it is a random one.
+
+    Raises: UsageError, OutputError.
+    """
+    from dataclasses import replace
+
+    if random is None:
+        return replace(request, model=model)
+    if model is not None:
+        raise UsageError("--model and --random name two models", hint="give one of them")
+    from hayate.bench.random_model import random_model
+
+    def on_share(share: float) -> None:
+        on_event(f"writing random weights, {100 * share:.0f} %")
+
+    return replace(request, model=str(random_model(random, settings.cache_dir / "models", on_share)))
+
+
+def check_family(preset: Preset, request: TextToImage, settings: Settings) -> None:
+    """Raises: UsageError where a preset is for another kind of model."""
+    if preset.family is None:
+        return
+    from hayate.pipeline.session import read_config
+    from hayate.weights.builtin import builtin_model
+    from hayate.weights.library import find_model
+
+    built_in = builtin_model()
+    path = built_in if request.model is None else find_model(request.model, settings.models_dir, built_in)
+    if read_config(path).family is not preset.family:
+        wanted = preset.family.value
+        raise UsageError(f"the preset {preset.name} needs a model of {wanted}", hint=f"--model, or --random {wanted}")
+
+
+def open_history(settings: Settings) -> History:
+    from hayate.bench.history import FILE_NAME, History
+
+    return History(path=settings.data_dir / FILE_NAME)
+
+
+def measured(history: History, count: int) -> list[dict[str, Any]]:
+    """The last measurements.
+
+    Raises: UsageError where there are none.
+    """
+    found = history.latest(count)
+    _say(history.notes)
+    if not found:
+        raise UsageError("nothing has been measured here yet", hint="hayate bench quick")
+    return found
+
+
+def chosen(numbers: list[str] | None, most: int = 100_000) -> list[dict[str, Any]]:
+    """The measurements of these numbers or labels, or the last ones.
+
+    Raises: UsageError.
+    """
+    history = open_history(load_settings())
+    if not numbers:
+        return measured(history, most)
+    found = history.find(numbers)
+    _say(history.notes)
+    return found
+
+
+def write_text(path: Path, text: str) -> None:
+    """Raises: OutputError."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path} can't be written: {error.strerror}", hint="choose another place with -o") from error
+
+
+def line_of(measurement: Mapping[str, Any]) -> str:
+    """A measurement in one line."""
+    from hayate.bench.history import decibels
+    from hayate.bench.protocol import Figure
+
+    work, speed = measurement["work"], Figure(**measurement["summary"]["it_per_s"])
+    size = f"{work['width_px']}×{work['height_px']} × {work['batch_size']}"
+    name = measurement["label"] or measurement["preset"]
+    asked = " ".join(f"{key}={value}" for key, value in measurement["asked"].items()) or "as planned"
+    return (
+        f"{measurement['id']:>4}  {measurement['at'][:16]}  {name:<10} {measurement['model']['name'][:28]:<28} "
+        f"{size:<14} {speed!s:<24} it/s  {decibels(measurement['difference']):>9} dB  {asked}"
+    )
+
+
+def described(measurement: Mapping[str, Any]) -> str:
+    """A measurement as `hayate bench` prints it."""
+    from hayate.bench.machine import title_of
+    from hayate.bench.measure import difference_of
+    from hayate.bench.protocol import Figure
+
+    summary, work = measurement["summary"], measurement["work"]
+    first, phases = measurement["first"], summary["phases"]
+    difference = difference_of(measurement)
+    peak = measurement["memory"]["peak_bytes"]
+    rows = {
+        "speed": f"{Figure(**summary['it_per_s'])} it/s, {len(measurement['runs'])} runs",
+        "pictures": f"{Figure(**summary['images_per_minute'])} a minute",
+        "a run": ", ".join(f"{phase} {seconds:.3g} s" for phase, seconds in phases.items() if seconds),
+        "first picture": f"{first['total']:.3g} s, of which loading {first['load']:.3g} s",
+        "compiling": None if measurement["compile_s"] is None else f"ready after {measurement['compile_s']:.3g} s",
+        "peak memory": None if peak is None else f"{peak / 2**30:.2f} GiB",
+        "picture": None if difference is None else f"{difference} against fp32 eager",
+        "repeated": "every run gave the same bits" if measurement["is_repeated"] else "runs differ in bits",
+        "work": f"{measurement['model']['name']}, {work['width_px']}×{work['height_px']}, {work['steps']} steps of "
+        f"{work['sampler']}, batch {work['batch_size']} × {work['batch_count']}",
+        "machine": title_of(measurement["machine"]),
+        "number": f"{measurement['id']}; hayate bench report writes a page of all",
+    }
+    return "\n".join(f"{name:<14} {value}" for name, value in rows.items() if value is not None)
+
+
+@contextmanager
+def _watched(is_silent: bool) -> Iterator[OnEvent]:
+    """A line that says what is being done, where somebody watches."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if is_silent or not console.is_terminal:
+        yield lambda what: None
+        return
+    with console.status("") as status:
+        yield status.update
+
+
+def _say(notes: list[str]) -> None:
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)

@@ -12,7 +12,7 @@ from hayate.models.config import Family
 from tests.tiny_models import write_tiny
 
 NAMES = {"device", "precision", "attention", "layers", "layout", "compile", "graphs", "offload", "memory"}
-NAMES |= {"VAE decode", "NaN check", "promise"}
+NAMES |= {"inputs at once", "VAE decode", "NaN check", "promise", "profile"}
 
 
 @pytest.fixture(scope="module")

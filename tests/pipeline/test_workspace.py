@@ -14,7 +14,8 @@ from PIL import Image
 from hayate.engines.compiled import CompiledEngine
 from hayate.engines.torch import TorchEngine
 from hayate.models.config import Family
-from hayate.pipeline.session import Prepared, Report, make_pictures, prepare_request
+from hayate.pipeline.prepared import Prepared, prepare_request
+from hayate.pipeline.session import Report, make_pictures
 from hayate.pipeline.text2image import text2image
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage

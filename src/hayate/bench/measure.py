@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from hayate.request import TextToImage
 from hayate.runtime.asked import Asked
 from hayate.runtime.device import resolve_device
 from hayate.runtime.probe import memory_use
+from hayate.runtime.profiles import said
 from hayate.settings import Settings
 
 PHASES = ("load", "encode", "sample", "decode", "save")
@@ -154,13 +155,6 @@ def _object(order: Order, first: Made, made: list[Made], compile_s: float | None
         "evidence": report.speed["evidence"],
         "notes": list(report.notes),
     }
-
-
-def said(asked: Asked) -> dict[str, Any]:
-    """What was asked for, without what was left open."""
-    empty = Asked()
-    values = {each.name: getattr(asked, each.name) for each in fields(Asked) if each.name != "notes"}
-    return {name: value for name, value in values.items() if value != getattr(empty, name)}
 
 
 def _work(report: Report) -> dict[str, Any]:

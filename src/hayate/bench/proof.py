@@ -56,5 +56,7 @@ def _requested(asked: Asked) -> Iterator[tuple[str, str]]:
         yield "CUDA graphs", "on"
     if asked.offload in ("medvram", "lowvram") and not asked.is_offload_for_sdxl:
         yield "offload", asked.offload
+    if asked.inputs_at_once:
+        yield "inputs at once", str(asked.inputs_at_once)
     if asked.vae_tile_px:
         yield "VAE tiles", f"{asked.vae_tile_px} px"

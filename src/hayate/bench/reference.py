@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from hayate import __version__
+from hayate.pipeline.prepared import find_files
 from hayate.pipeline.session import make_pictures
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage
@@ -44,8 +45,6 @@ def reference_pictures(request: TextToImage, settings: Settings) -> np.ndarray:
 
 
 def _key(request: TextToImage, settings: Settings, workspace: Workspace) -> str:
-    from hayate.pipeline.session import find_files
-
     files = find_files(request, settings, workspace)
     stamps = [[str(path.resolve()), *file_stamp(path)] for path in (files.model, files.vae) if path is not None]
     names = ("sampler", "scheduler", "steps", "cfg", "width_px", "height_px", "clip_skip", "emphasis", "rng", "ensd")

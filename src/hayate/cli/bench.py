@@ -16,11 +16,13 @@ from hayate.cli.computing import (
     CompileMode,
     CompileParts,
     Graphs,
+    InputsAtOnce,
     Layers,
     Layout,
     Offload,
     Own,
     Promise,
+    UsesProfile,
     VaeTile,
 )
 from hayate.cli.generate import parse_size
@@ -81,8 +83,10 @@ def run(  # noqa: PLR0917 - Typer makes a flag of each
     compile_parts: CompileParts = None,
     graphs: Graphs = None,
     offload: Offload = None,
+    inputs_at_once: InputsAtOnce = None,
     vae_tile: VaeTile = None,
     promise: Promise = None,
+    profile: UsesProfile = True,
     as_json: AsJson = False,
 ) -> None:
     """Measure one configuration; A1111's flags are understood too."""
@@ -99,7 +103,19 @@ def run(  # noqa: PLR0917 - Typer makes a flag of each
     changed |= {"batch_size": batch_size, "batch_count": batch_count, "vae": vae}
     changed |= {"device": device_from(given.get(), device)}
     request = replace(preset.request, **{key: value for key, value in changed.items() if value is not None})
-    own = Own(attention, layers, layout, compile_mode, compile_parts, graphs, offload, vae_tile, promise)
+    own = Own(
+        attention,
+        layers,
+        layout,
+        compile_mode,
+        compile_parts,
+        graphs,
+        offload,
+        inputs_at_once,
+        vae_tile,
+        promise,
+        profile,
+    )
     with _watched(as_json) as on_event:
         request = with_model(request, model, random, settings, on_event)
         check_family(preset, request, settings)
@@ -207,7 +223,7 @@ def check_family(preset: Preset, request: TextToImage, settings: Settings) -> No
     """Raises: UsageError where a preset is for another kind of model."""
     if preset.family is None:
         return
-    from hayate.pipeline.session import read_config
+    from hayate.pipeline.prepared import read_config
     from hayate.weights.builtin import builtin_model
     from hayate.weights.library import find_model
 

@@ -21,7 +21,11 @@ CompileMode = Annotated[
 CompileParts = Annotated[list[str] | None, typer.Option(help="unet, vae or text; may be repeated.")]
 Graphs = Annotated[bool | None, typer.Option("--graphs/--no-graphs", help="Replay steps as CUDA graphs.")]
 Offload = Annotated[str | None, typer.Option(help="none, medvram or lowvram; by default by free memory.")]
+InputsAtOnce = Annotated[int | None, typer.Option(help="Inputs that the U-Net takes in one call; by default all.")]
 VaeTile = Annotated[int | None, typer.Option(help="Decode in tiles of so many pixels; approximate.")]
+UsesProfile = Annotated[
+    bool, typer.Option("--profile/--no-profile", help="Follow what hayate tune has found, where nothing else is asked.")
+]
 Promise = Annotated[str | None, typer.Option(help="exact, deterministic or fast.")]
 
 
@@ -36,8 +40,10 @@ class Own:
     compile_parts: list[str] | None = None
     graphs: bool | None = None
     offload: str | None = None
+    inputs_at_once: int | None = None
     vae_tile: int | None = None
     promise: str | None = None
+    uses_profile: bool = True
 
     def asked(self, dtype: str | None = None) -> Asked:
         """These options over A1111's flags of the same command.
@@ -55,7 +61,9 @@ class Own:
             compile_parts=tuple(self.compile_parts or ()),
             is_graphed=self.graphs,
             offload=self.offload,
+            inputs_at_once=self.inputs_at_once,
             vae_tile_px=self.vae_tile,
             promise=self.promise,
+            ignores_profile=not self.uses_profile,
         )
         return asked_from(given.get(), own)

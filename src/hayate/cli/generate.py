@@ -17,11 +17,13 @@ from hayate.cli.computing import (
     CompileMode,
     CompileParts,
     Graphs,
+    InputsAtOnce,
     Layers,
     Layout,
     Offload,
     Own,
     Promise,
+    UsesProfile,
     VaeTile,
 )
 from hayate.errors import UsageError, clip
@@ -72,8 +74,10 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
     compile_parts: CompileParts = None,
     graphs: Graphs = None,
     offload: Offload = None,
+    inputs_at_once: InputsAtOnce = None,
     vae_tile: VaeTile = None,
     promise: Promise = None,
+    profile: UsesProfile = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Make pictures from a text. A1111's flags (--xformers, --medvram, --no-half …) are understood too."""
@@ -109,7 +113,19 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
         device=device_from(given.get(), device),
         dtype=dtype,
     )
-    own = Own(attention, layers, layout, compile_mode, compile_parts, graphs, offload, vae_tile, promise)
+    own = Own(
+        attention,
+        layers,
+        layout,
+        compile_mode,
+        compile_parts,
+        graphs,
+        offload,
+        inputs_at_once,
+        vae_tile,
+        promise,
+        profile,
+    )
     run(request, own, output, as_json)
 
 

@@ -39,6 +39,7 @@ COMMANDS = MappingProxyType(
         "info": Command("hayate.cli.info", "info FILE", "what a picture was made with"),
         "plan": Command("hayate.cli.plan", "plan", "what would compute a picture, and why"),
         "bench": Command("hayate.cli.bench", "bench PRESET | history | report …", "measure it on this machine"),
+        "tune": Command("hayate.cli.tune", "tune", "find what wins on this machine, and keep it"),
         "models": Command(
             "hayate.cli.models",
             "models list | inspect NAME",

@@ -12,11 +12,13 @@ from hayate.cli.computing import (
     CompileMode,
     CompileParts,
     Graphs,
+    InputsAtOnce,
     Layers,
     Layout,
     Offload,
     Own,
     Promise,
+    UsesProfile,
     VaeTile,
 )
 from hayate.cli.generate import parse_size
@@ -41,8 +43,10 @@ def plan(  # noqa: PLR0917 - Typer makes a flag of each
     compile_parts: CompileParts = None,
     graphs: Graphs = None,
     offload: Offload = None,
+    inputs_at_once: InputsAtOnce = None,
     vae_tile: VaeTile = None,
     promise: Promise = None,
+    profile: UsesProfile = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Show what would compute a picture, and why; A1111's flags are understood too."""
@@ -57,8 +61,20 @@ def plan(  # noqa: PLR0917 - Typer makes a flag of each
         dtype=dtype,
     )
     validate(request)
-    own = Own(attention, layers, layout, compile_mode, compile_parts, graphs, offload, vae_tile, promise)
-    from hayate.pipeline.session import plan_request
+    own = Own(
+        attention,
+        layers,
+        layout,
+        compile_mode,
+        compile_parts,
+        graphs,
+        offload,
+        inputs_at_once,
+        vae_tile,
+        promise,
+        profile,
+    )
+    from hayate.pipeline.prepared import plan_request
 
     found = plan_request(request, load_settings(), own.asked())
     if as_json:

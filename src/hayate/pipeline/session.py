@@ -4,60 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from hayate.engines.base import Engine, Part
-from hayate.models.config import ModelConfig
 from hayate.pipeline.decode import Batch
 from hayate.pipeline.denoise import StepCallback
 from hayate.pipeline.guards import Guard
 from hayate.pipeline.infotext import format_infotext
-from hayate.pipeline.noise import resolve_source
 from hayate.pipeline.overlap import Worker
 from hayate.pipeline.parameters import Speed, describe, record, schedule_label
 from hayate.pipeline.png import PictureTexts, Target, check_writable, resolve_target, save_png
-from hayate.pipeline.resolve import Job, check_names, resolve
+from hayate.pipeline.prepared import Files, Prepared, prepare_request
+from hayate.pipeline.resolve import Job
 from hayate.pipeline.safe_types import FILE_NAME, SafeTypes
 from hayate.pipeline.text2image import text2image
-from hayate.pipeline.tiles import check_tile
 from hayate.pipeline.workspace import Workspace
-from hayate.request import TextToImage, validate
+from hayate.request import TextToImage
 from hayate.runtime.asked import Asked
 from hayate.runtime.attention.evidence import evidence as attention_evidence
 from hayate.runtime.compile.spec import Mode
-from hayate.runtime.device import resolve_device
-from hayate.runtime.facts import gather_facts
-from hayate.runtime.memory import Work
-from hayate.runtime.plan import Plan, resolve_plan
+from hayate.runtime.plan import Plan
 from hayate.runtime.precision import Precision, dtype_name
 from hayate.runtime.probe import peak_memory_bytes, reset_peak_memory
 from hayate.settings import Settings
-from hayate.weights.builtin import builtin_model
-from hayate.weights.detect import detect_checkpoint
-from hayate.weights.library import find_model
-from hayate.weights.read import open_checkpoint
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Files:
-    """The model files of a job, found, and the hashes that are still being computed."""
-
-    model: Path
-    vae: Path | None
-    hashes: Mapping[str, Future[str]]
-
-    def keys(self) -> dict[str, str]:
-        """The infotext's keys for the files; waits for the hashes."""
-        keys = {"Model hash": self.hashes["model"].result(), "Model": self.model.stem}
-        if self.vae is not None:
-            keys |= {"VAE hash": self.hashes["vae"].result(), "VAE": self.vae.name}
-        return keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,17 +55,6 @@ class Report:
     """U-Net batches that were computed."""
     speed: Mapping[str, Any]
     """What the pictures' records call `speed`, with all pictures saved."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A request with everything decided: what to make, from which files, and how to compute it."""
-
-    job: Job
-    plan: Plan
-    files: Files
-    noise_reason: str
-    """Why the noise is drawn where it is, if not because it was asked for."""
 
 
 def make_pictures(
@@ -124,64 +85,6 @@ def make_pictures(
     return making.run(on_row)
 
 
-def prepare_request(request: TextToImage, settings: Settings, asked: Asked | None, workspace: Workspace) -> Prepared:
-    """Decides everything that a request leaves open; hashing of its files begins.
-
-    Raises: HayateError for whatever can be wrong with it, before any model is loaded.
-    """
-    validate(request)
-    check_names(request, settings)
-    device = resolve_device(request.device or settings.device)
-    files = find_files(request, settings, workspace)
-    config = read_config(files.model)
-    job = resolve(request, settings, config)
-    source, why = resolve_source(job.noise_source, device.torch)
-    job = job.with_noise_source(source, why if request.noise_source else "")
-    plan = resolve_plan(asked_with(asked, request, settings), gather_facts(device), config, work_of(job))
-    if plan.vae_tile_px is not None:
-        check_tile(plan.vae_tile_px)
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    return Prepared(job=job, plan=plan, files=files, noise_reason=why)
-
-
-def plan_request(request: TextToImage, settings: Settings, asked: Asked) -> Plan:
-    """The plan that `make_pictures` would follow.
-
-    Raises: HayateError.
-    """
-    device = resolve_device(request.device or settings.device)
-    built_in = builtin_model()
-    model = built_in if request.model is None else find_model(request.model, settings.models_dir, built_in)
-    config = read_config(model)
-    job = resolve(request, settings, config)
-    return resolve_plan(asked_with(asked, request, settings), gather_facts(device), config, work_of(job))
-
-
-def asked_with(asked: Asked | None, request: TextToImage, settings: Settings) -> Asked:
-    """What was asked for, completed by the request and the settings."""
-    asked = asked or Asked()
-    return replace(
-        asked,
-        dtype=request.dtype or asked.dtype or settings.dtype,
-        attention=asked.attention or (None if asked.wished_attention else settings.attention),
-        compile=asked.compile or (None if settings.compile == "off" else settings.compile),
-        offload=asked.offload or settings.offload,
-        promise=asked.promise or (None if settings.promise == "exact" else settings.promise),
-    )
-
-
-def work_of(job: Job) -> Work:
-    """What the U-Net and the VAE are given at once."""
-    is_guided = job.cfg != 1
-    return Work(
-        inputs=job.batch_size * (2 if is_guided else 1),
-        images=1,
-        height_px=job.height_px,
-        width_px=job.width_px,
-    )
-
-
 def load_guard(prepared: Prepared, settings: Settings, workspace: Workspace) -> Guard:
     """The engine of the files as the plan wants it, behind its guard, in types that are known or found to be safe.
 
@@ -195,7 +98,7 @@ def load_guard(prepared: Prepared, settings: Settings, workspace: Workspace) -> 
     guard = Guard(engine=engine, checks_nan=plan.checks_nan, on_widened=safe.keep, notes=notes)
     guard.offload = partial(_offloaded, prepared, workspace)
     guard.is_overlapping = plan.offload == "none"
-    guard.tile_px = plan.vae_tile_px
+    guard.tile_px, guard.inputs_at_once = plan.vae_tile_px, plan.inputs_at_once
     if plan.checks_nan:
         guard.probe_vae()
     return guard
@@ -213,25 +116,6 @@ def _offloaded(prepared: Prepared, workspace: Workspace, precision: Precision) -
     return workspace.engine(
         prepared.files.model, prepared.files.vae, replace(plan, offload="lowvram", compile=Mode.OFF), precision
     )
-
-
-def find_files(request: TextToImage, settings: Settings, workspace: Workspace) -> Files:
-    """The files that the request's names mean; their hashes begin to be computed.
-
-    Raises: UnknownName, UsageError.
-    """
-    built_in = builtin_model()
-    model = built_in if request.model is None else find_model(request.model, settings.models_dir, built_in)
-    vae = None if request.vae is None else find_model(request.vae, settings.vae_dir)
-    found = {"model": model} | ({} if vae is None else {"vae": vae})
-    hashes = {part: workspace.hash_of(path) for part, path in found.items()}
-    return Files(model=model, vae=vae, hashes=hashes)
-
-
-def read_config(path: Path) -> ModelConfig:
-    """What the checkpoint is, from its header. Cost: milliseconds."""
-    with open_checkpoint(path) as checkpoint:
-        return detect_checkpoint(checkpoint)
 
 
 def plan_of(job: Job, plan: Plan, precision: Precision) -> dict[str, Any]:

@@ -35,9 +35,13 @@ class Asked:
     offload: str | None = None
     is_offload_for_sdxl: bool = False
     """Whether `offload` was asked for SDXL only."""
+    inputs_at_once: int | None = None
+    """How many inputs the U-Net takes in one call; with guidance an image is two."""
     vae_tile_px: int | None = None
     checks_nan: bool = True
     promise: str | None = None
+    ignores_profile: bool = False
+    """Whether the plan is to be the default one, though something was tuned."""
     notes: tuple[str, ...] = ()
 
 

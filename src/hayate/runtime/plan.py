@@ -64,6 +64,7 @@ class Plan:
     is_graphed: bool
     offload: Offload
     forecast: Forecast
+    inputs_at_once: int | None
     vae_tile_px: int | None
     checks_nan: bool
     promise: Promise
@@ -78,6 +79,10 @@ class Plan:
             is_packed=self.is_packed,
             is_channels_last=self.is_channels_last,
         )
+
+    def with_choice(self, choice: Choice) -> Plan:
+        """This plan, telling one thing more."""
+        return replace(self, choices=(*self.choices, choice))
 
     def as_object(self) -> dict[str, dict[str, str]]:
         """The choices as JSON can hold them."""
@@ -125,6 +130,7 @@ def resolve_plan(asked: Asked, facts: Facts, config: ModelConfig, work: Work) ->
         Choice(
             name="memory", value=_gib(found.peak_bytes(offload.offload)), reason="forecast from shapes, at the peak"
         ),
+        Choice(name="inputs at once", value=str(asked.inputs_at_once or "all"), reason=_inputs_reason(asked)),
         Choice(name="VAE decode", value=f"tiles of {tile_px} px" if tile_px else "whole", reason=tiled),
         Choice(
             name="NaN check",
@@ -145,6 +151,7 @@ def resolve_plan(asked: Asked, facts: Facts, config: ModelConfig, work: Work) ->
         is_graphed=is_graphed,
         offload=offload.offload,
         forecast=found,
+        inputs_at_once=asked.inputs_at_once,
         vae_tile_px=tile_px,
         checks_nan=asked.checks_nan,
         promise=promise,
@@ -289,6 +296,14 @@ def _graphs(asked: Asked, facts: Facts, mode: Mode, *, is_offloaded: bool) -> tu
     if reason:
         raise UsageError(f"CUDA graphs can't be used here: {reason}", hint="leave --graphs out")
     return True, "asked for"
+
+
+def _inputs_reason(asked: Asked) -> str:
+    if asked.inputs_at_once is None:
+        return "prompt and negative prompt of all images in one batch"
+    if asked.inputs_at_once < 1:
+        raise UsageError(f"{asked.inputs_at_once} inputs at once can't be", hint="1 or more; 2 is one guided image")
+    return "asked for"
 
 
 def _warnings(asked: Asked, facts: Facts, precision: Precision, offload: OffloadPlan) -> Iterator[str]:

@@ -1,0 +1,263 @@
+"""`hayate tune`: finds what wins on this machine, and keeps it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hayate.cli.bench import AsJson, with_model, write_text
+from hayate.cli.generate import parse_size
+from hayate.cli.group import MAIN, WithMain
+from hayate.errors import EngineError, UnknownName, UsageError
+from hayate.flags import device_from, given
+from hayate.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from hayate.pipeline.prepared import Prepared
+    from hayate.request import TextToImage
+    from hayate.tune.search import Aim, Outcome, Search
+    from hayate.tune.verdict import Row
+
+app = typer.Typer(cls=WithMain, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+Model = Annotated[str | None, typer.Option(help="A checkpoint's name or path. Default: the built-in model.")]
+Size = Annotated[str | None, typer.Option(metavar="WxH", help="Size in pixels, multiples of 8.")]
+
+
+@app.callback()
+def tune() -> None:
+    """Find what wins on this machine, within a budget of time: hayate tune [OPTIONS].
+
+    The options are those of `hayate tune run --help`. What wins is checked against the picture of fp32 eager, kept as a
+    profile, and used by `hayate generate` from then on.
+    """
+
+
+@app.command(MAIN)
+def run(  # noqa: PLR0917 - Typer makes a flag of each
+    model: Model = None,
+    random: Annotated[
+        str | None, typer.Option(help="sd15, sd21 or sdxl: full-size random weights, instead of a model.")
+    ] = None,
+    size: Size = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pictures made at once.")] = None,
+    steps: Annotated[int, typer.Option(help="Steps of the pictures to come; fewer are made where time is short.")] = 20,
+    budget: Annotated[str, typer.Option(help="The time to spend, such as 90s, 3m or 1h.")] = "3m",
+    promise: Annotated[str, typer.Option(help="exact, deterministic or fast: what the winner must keep to.")] = "exact",
+    min_psnr: Annotated[float, typer.Option(help="The least that a picture may be like fp32 eager's, in dB.")] = 35.0,
+    prompt: Annotated[str | None, typer.Option(help="The picture that candidates are checked with.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Where the picture of speed and difference goes.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the fastest configuration for a model, a size and a batch."""
+    from hayate.bench.presets import QUICK
+    from hayate.bench.protocol import seconds_of
+    from hayate.runtime.plan import PROMISES
+    from hayate.tune.search import Search
+
+    if promise not in PROMISES:
+        raise UnknownName("promise", promise, PROMISES)
+    budget_s, settings = seconds_of(budget, "--budget"), load_settings()
+    width_px, height_px = parse_size(size, "--size")
+    request = replace(QUICK, steps=steps, width_px=width_px, height_px=height_px, batch_size=batch_size)
+    request = replace(request, prompt=prompt or QUICK.prompt, device=device_from(given.get(), device))
+    with _table(as_json) as table:
+        request = with_model(request, model, random, settings, table.event)
+        aim, prepared = aim_for(request, settings, budget_s, promise, min_psnr)
+        search = Search(aim, on_row=table.row, on_event=table.event)
+        outcome = run_search(search)
+    kept = keep(outcome, aim, prepared, settings)
+    picture = write_plot(outcome, aim, plot or settings.outputs_dir / "tune.svg")
+    if as_json:
+        typer.echo(json.dumps(as_object(outcome) | {"profile": kept}))
+        return
+    typer.echo("\n".join(conclusion(outcome, kept, picture)))
+
+
+def run_search(search: Search) -> Outcome:
+    """Raises: EngineError where the default plan itself can't be computed."""
+    from hayate.tune.pool import TrialFailed
+
+    try:
+        return search.run()
+    except TrialFailed as error:
+        raise EngineError(f"the default plan failed: {error.message}", hint="try hayate generate with it first") from error
+
+
+def aim_for(
+    request: TextToImage, settings: Settings, budget_s: float, promise: str, min_psnr_db: float
+) -> tuple[Aim, Prepared]:
+    """What to tune for, and the request as it will be made.
+
+    Raises: HayateError for a request that can't be.
+    """
+    from hayate.pipeline.prepared import prepare_request, work_of
+    from hayate.pipeline.workspace import Workspace
+    from hayate.runtime.asked import Asked, asked_from
+    from hayate.runtime.device import resolve_device
+    from hayate.runtime.facts import gather_facts
+    from hayate.tune.search import Aim
+    from hayate.tune.space import Place
+
+    flags = asked_from(given.get(), Asked())
+    own = Asked(promise=None if promise == "exact" else promise, offload=flags.offload, ignores_profile=True)
+    with Workspace(settings, is_lasting=False) as workspace:
+        prepared = prepare_request(request, settings, own, workspace)
+    facts = gather_facts(resolve_device(request.device or settings.device))
+    config = prepared.config
+    place = Place(facts=facts, config=config, work=work_of(prepared.job), promise=promise)
+    request = replace(request, model=str(prepared.files.model), steps=prepared.job.steps)
+    return Aim(
+        request=request,
+        place=place,
+        rows=prepared.job.table.rows,
+        budget_s=budget_s,
+        min_psnr_db=min_psnr_db,
+        open=replace(own, ignores_profile=False),
+    ), prepared
+
+
+def keep(outcome: Outcome, aim: Aim, prepared: Prepared, settings: Settings) -> str | None:
+    """Keeps the winner as the profile; where, or None where nothing was found that could be kept.
+
+    Raises: OutputError.
+    """
+    from datetime import UTC, datetime
+
+    from hayate.runtime.profiles import Profile, save_profile, slot_for, versions_of
+
+    best = outcome.best
+    if best is None or best.asked is None or best.trial is None:
+        return None
+    device, job = aim.place.facts.device, prepared.job
+    slot = slot_for(device, aim.place.config, (job.width_px, job.height_px), aim.place.promise)
+    summary: dict[str, Any] = {
+        "winner": best.name,
+        "ratio": round(outcome.ratio, 3),
+        "ratio_range": [round(min(outcome.ratios), 3), round(max(outcome.ratios), 3)] if outcome.ratios else None,
+        "it_per_s": best.trial.speed.as_object(),
+        "psnr_db": None if best.difference is None else best.difference.psnr_db,
+        "batch_size": job.batch_size,
+        "steps": outcome.steps,
+        "budget_s": aim.budget_s,
+    }
+    profile = Profile(
+        slot=slot,
+        asked=replace(best.asked, ignores_profile=False, notes=()),
+        versions=versions_of(device),
+        at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        summary=summary,
+    )
+    return str(save_profile(profile, settings.data_dir))
+
+
+def write_plot(outcome: Outcome, aim: Aim, path: Path) -> Path | None:
+    """The Pareto front of speed and difference as an SVG; None where there is nothing to show."""
+    from hayate.tune.plot import front_svg
+
+    picture = front_svg(outcome, aim.rows)
+    if picture is None:
+        return None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, picture)
+    return path
+
+
+def as_object(outcome: Outcome) -> dict[str, Any]:
+    """The outcome as JSON can hold it."""
+    from hayate.tune.plot import row_object
+
+    return {
+        "rows": [row_object(row) for row in outcome.rows],
+        "best": None if outcome.best is None else outcome.best.name,
+        "ratio": outcome.ratio,
+        "ratios": outcome.ratios,
+        "steps": outcome.steps,
+        "is_interrupted": outcome.is_interrupted,
+    }
+
+
+def conclusion(outcome: Outcome, kept: str | None, picture: Path | None) -> Iterator[str]:
+    """The last lines: what won, by how much, and where it is kept."""
+    best = outcome.best
+    if outcome.is_interrupted:
+        yield "interrupted: what was known by then counts"
+    if best is None:
+        yield "nothing sound was found; no profile was kept"
+        return
+    if outcome.ratios:
+        low, high = min(outcome.ratios), max(outcome.ratios)
+        won = f"{outcome.ratio:.2f}× ({low:.2f}–{high:.2f}) as fast as the default plan, timed in turn"
+        yield f"winner: {words_of(best)}, {won}"
+    else:
+        yield "winner: the default plan; nothing that was tried and kept its promise is faster here"
+    yield f"profile: {kept}; hayate generate uses it from now on"
+    if picture is not None:
+        yield f"speed against difference: {picture}"
+
+
+def words_of(row: Row) -> str:
+    """All that a row's configuration asks for."""
+    from hayate.runtime.profiles import said
+
+    asked = {} if row.asked is None else said(row.asked)
+    return " ".join(f"{name}={value}" for name, value in asked.items() if name != "ignores_profile") or row.name
+
+
+class Table:
+    """Prints a line for every trial as soon as it is known."""
+
+    HEAD = f"{'setting':<28} {'it/s (range)':<24} {'first':>7} {'peak':>9} {'picture':>10} {'bits':>6}  verdict"
+
+    def __init__(self, status: Any) -> None:
+        self._status = status
+        self._has_head = False
+
+    def row(self, row: Row) -> None:
+        if self._status is None:
+            return
+        if not self._has_head:
+            typer.echo(self.HEAD)
+            self._has_head = True
+        typer.echo(line_of(row))
+
+    def event(self, what: str) -> None:
+        if self._status is not None and hasattr(self._status, "update"):
+            self._status.update(what)
+
+
+def line_of(row: Row) -> str:
+    """A trial in one line."""
+    from hayate.bench.history import decibels
+
+    trial, cells = row.trial, ["", "", "", "", ""]
+    if trial is not None:
+        difference = None if row.difference is None else {"psnr_db": row.difference.psnr_db}
+        peak = "–" if trial.peak_bytes is None else f"{trial.peak_bytes / 2**30:.2f} GiB"
+        same = {True: "same", False: "other", None: "–"}[trial.is_repeated]
+        cells = [str(trial.speed), f"{trial.first_s:.1f} s", peak, decibels(difference), same]
+    return (
+        f"{row.name[:28]:<28} {cells[0]:<24} {cells[1]:>7} {cells[2]:>9} {cells[3]:>10} {cells[4]:>6}  "
+        f"{row.verdict.value}: {row.reason}"
+    )
+
+
+@contextmanager
+def _table(is_silent: bool) -> Iterator[Table]:
+    """The table on standard output, and on a terminal what is being tried."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if is_silent:
+        yield Table(None)
+    elif not console.is_terminal:
+        yield Table(object())
+    else:
+        with console.status("") as status:
+            yield Table(status)

@@ -1,0 +1,179 @@
+"""A request with everything decided before a model is loaded: files, job and plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from hayate.errors import MissingDependency, UsageError
+from hayate.models.config import ModelConfig
+from hayate.pipeline.noise import resolve_source
+from hayate.pipeline.resolve import Job, check_names, resolve
+from hayate.pipeline.tiles import check_tile
+from hayate.pipeline.workspace import Workspace
+from hayate.request import TextToImage, validate
+from hayate.runtime.asked import Asked
+from hayate.runtime.device import Device, resolve_device
+from hayate.runtime.facts import gather_facts
+from hayate.runtime.memory import Work
+from hayate.runtime.plan import Choice, Plan, resolve_plan
+from hayate.runtime.profiles import Profile, Slot, is_open, load_profile, other_cards, slot_for, versions_of
+from hayate.settings import Settings
+from hayate.weights.builtin import builtin_model
+from hayate.weights.detect import detect_checkpoint
+from hayate.weights.library import find_model
+from hayate.weights.read import open_checkpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """The model files of a job, found, and the hashes that are still being computed."""
+
+    model: Path
+    vae: Path | None
+    hashes: Mapping[str, Future[str]]
+
+    def keys(self) -> dict[str, str]:
+        """The infotext's keys for the files; waits for the hashes."""
+        keys = {"Model hash": self.hashes["model"].result(), "Model": self.model.stem}
+        if self.vae is not None:
+            keys |= {"VAE hash": self.hashes["vae"].result(), "VAE": self.vae.name}
+        return keys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A request with everything decided: what to make, from which files, and how to compute it."""
+
+    job: Job
+    plan: Plan
+    files: Files
+    config: ModelConfig
+    noise_reason: str
+    """Why the noise is drawn where it is, if not because it was asked for."""
+
+
+def prepare_request(request: TextToImage, settings: Settings, asked: Asked | None, workspace: Workspace) -> Prepared:
+    """Decides everything that a request leaves open; hashing of its files begins.
+
+    Raises: HayateError for whatever can be wrong with it, before any model is loaded.
+    """
+    validate(request)
+    check_names(request, settings)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    device = resolve_device(request.device or settings.device)
+    files = find_files(request, settings, workspace)
+    config = read_config(files.model)
+    job = resolve(request, settings, config)
+    source, why = resolve_source(job.noise_source, device.torch)
+    job = job.with_noise_source(source, why if request.noise_source else "")
+    plan = plan_job(asked_with(asked, request, settings), device, config, job, settings.data_dir)
+    if plan.vae_tile_px is not None:
+        check_tile(plan.vae_tile_px)
+    return Prepared(job=job, plan=plan, files=files, config=config, noise_reason=why)
+
+
+def plan_request(request: TextToImage, settings: Settings, asked: Asked) -> Plan:
+    """The plan that `make_pictures` would follow.
+
+    Raises: HayateError.
+    """
+    device = resolve_device(request.device or settings.device)
+    built_in = builtin_model()
+    model = built_in if request.model is None else find_model(request.model, settings.models_dir, built_in)
+    config = read_config(model)
+    job = resolve(request, settings, config)
+    return plan_job(asked_with(asked, request, settings), device, config, job, settings.data_dir)
+
+
+def asked_with(asked: Asked | None, request: TextToImage, settings: Settings) -> Asked:
+    """What was asked for, completed by the request and the settings."""
+    asked = asked or Asked()
+    return replace(
+        asked,
+        dtype=_wanted(request.dtype or asked.dtype, settings.dtype),
+        attention=_wanted(asked.attention, None if asked.wished_attention else settings.attention),
+        compile=asked.compile or (None if settings.compile == "off" else settings.compile),
+        offload=_wanted(asked.offload, settings.offload),
+        promise=asked.promise or (None if settings.promise == "exact" else settings.promise),
+    )
+
+
+def _wanted(asked: str | None, setting: str | None) -> str | None:
+    """None where both leave it open."""
+    value = asked or setting
+    return None if value == "auto" else value
+
+
+def plan_job(asked: Asked, device: Device, config: ModelConfig, job: Job, data_dir: Path) -> Plan:
+    """The plan for a job: what was tuned for such work, where nothing else is asked for, else what the facts suggest.
+
+    Raises: UnknownName, UsageError, MissingDependency.
+    """
+    facts, work = gather_facts(device), work_of(job)
+    promise = asked.promise or "exact"
+    slot = slot_for(device, config, (job.width_px, job.height_px), promise)
+    profile, used, reason = find_profile(asked, device, slot, data_dir)
+    if profile is not None:
+        kept = {"promise": asked.promise, "checks_nan": asked.checks_nan, "offload": asked.offload}
+        tuned = replace(profile.asked, **kept, is_offload_for_sdxl=asked.is_offload_for_sdxl)
+        try:
+            plan = resolve_plan(replace(tuned, notes=(*asked.notes, f"profile: {reason}")), facts, config, work)
+        except (UsageError, MissingDependency) as error:
+            used, reason = "not used", f"what was tuned can't be had any more: {error.message}"
+            asked = replace(asked, notes=(*asked.notes, f"profile {used}: {reason}"))
+        else:
+            return plan.with_choice(Choice(name="profile", value=used, reason=reason))
+    elif used == "stale":
+        asked = replace(asked, notes=(*asked.notes, f"the tuned profile is stale: {reason}"))
+    return resolve_plan(asked, facts, config, work).with_choice(Choice(name="profile", value=used, reason=reason))
+
+
+def find_profile(asked: Asked, device: Device, slot: Slot, data_dir: Path) -> tuple[Profile | None, str, str]:
+    """The profile to follow, if there is one; in a word what becomes of it; and why."""
+    if asked.ignores_profile:
+        return None, "not used", "asked for"
+    if not is_open(asked):
+        return None, "not used", "something else is asked for"
+    profile = load_profile(slot, data_dir)
+    if profile is None:
+        others = other_cards(slot, data_dir)
+        return None, "none", f"tuned for {', '.join(others)}; hayate tune" if others else "hayate tune finds what wins"
+    if stale := profile.staleness(versions_of(device)):
+        return None, "stale", f"{stale}; hayate tune makes it anew"
+    return profile, "used", f"tuned on {profile.at[:10]}, {profile.title}"
+
+
+def work_of(job: Job) -> Work:
+    """What the U-Net and the VAE are given at once."""
+    is_guided = job.cfg != 1
+    return Work(
+        inputs=job.batch_size * (2 if is_guided else 1),
+        images=1,
+        height_px=job.height_px,
+        width_px=job.width_px,
+    )
+
+
+def find_files(request: TextToImage, settings: Settings, workspace: Workspace) -> Files:
+    """The files that the request's names mean; their hashes begin to be computed.
+
+    Raises: UnknownName, UsageError.
+    """
+    built_in = builtin_model()
+    model = built_in if request.model is None else find_model(request.model, settings.models_dir, built_in)
+    vae = None if request.vae is None else find_model(request.vae, settings.vae_dir)
+    found = {"model": model} | ({} if vae is None else {"vae": vae})
+    hashes = {part: workspace.hash_of(path) for part, path in found.items()}
+    return Files(model=model, vae=vae, hashes=hashes)
+
+
+def read_config(path: Path) -> ModelConfig:
+    """What the checkpoint is, from its header. Cost: milliseconds."""
+    with open_checkpoint(path) as checkpoint:
+        return detect_checkpoint(checkpoint)

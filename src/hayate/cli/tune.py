@@ -14,7 +14,7 @@ import typer
 from hayate.cli.bench import AsJson, with_model, write_text
 from hayate.cli.generate import parse_size
 from hayate.cli.group import MAIN, WithMain
-from hayate.errors import EngineError, UnknownName, UsageError
+from hayate.errors import EngineError, UnknownName
 from hayate.flags import device_from, given
 from hayate.settings import Settings, load_settings
 
@@ -87,7 +87,9 @@ def run_search(search: Search) -> Outcome:
     try:
         return search.run()
     except TrialFailed as error:
-        raise EngineError(f"the default plan failed: {error.message}", hint="try hayate generate with it first") from error
+        raise EngineError(
+            f"the default plan failed: {error.message}", hint="try hayate generate with it first"
+        ) from error
 
 
 def aim_for(

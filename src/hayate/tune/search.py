@@ -204,7 +204,9 @@ class Search:
         if not self.outcome.ratios:
             self._give_up(default, best, "no time was left to race it against the default plan")
         elif self.outcome.ratio <= 1:
-            self._give_up(default, best, f"only {self.outcome.ratio:.2f}× the default plan when both were timed in turn")
+            self._give_up(
+                default, best, f"only {self.outcome.ratio:.2f}× the default plan when both were timed in turn"
+            )
 
     def _give_up(self, default: Row, best: Row, reason: str) -> None:
         self._tell(replace(best, verdict=Verdict.SLOWER, reason=reason))

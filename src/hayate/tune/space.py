@@ -61,7 +61,7 @@ def groups(place: Place) -> list[list[tuple[str, dict[str, Any]]]]:
     ]
     modes = ["default", "reduce-overhead", "max-autotune"] if is_cuda else ["default"]
     if place.promise != "deterministic":
-        found.append([(f"compile {mode}", {"compile": mode}) for mode in modes])
+        found.append([(f"compile {mode}", {"compile": mode, "layers": "fused"}) for mode in modes])
     return [group for group in found if group]
 
 

@@ -131,7 +131,7 @@ def _row(database: sqlite3.Connection, name: str) -> tuple[int, str]:
         hint = (
             f"there are {count}, up to number {last}; see hayate bench history"
             if count
-            else "measure one: hayate bench"
+            else "measure one: hayate bench quick"
         )
         raise UsageError(f"no measurement {name!r}", hint=hint)
     return found

@@ -14,7 +14,7 @@ import typer
 from hayate.cli.bench import AsJson, with_model, write_text
 from hayate.cli.generate import parse_size
 from hayate.cli.group import MAIN, WithMain
-from hayate.errors import EngineError, UnknownName
+from hayate.errors import EngineError, UnknownName, UsageError
 from hayate.flags import device_from, given
 from hayate.settings import Settings, load_settings
 
@@ -263,3 +263,63 @@ def _table(is_silent: bool) -> Iterator[Table]:
     else:
         with console.status("") as status:
             yield Table(status)
+
+
+@app.command("steps")
+def save_steps(  # noqa: PLR0917 - Typer makes a flag of each
+    prompt: Annotated[str, typer.Argument(help="What to draw.")],
+    negative: Annotated[str, typer.Option(help="What to keep out of the picture.")] = "",
+    model: Model = None,
+    sampler: Annotated[str | None, typer.Option(help="The sampler, such as 'DPM++ 2M' or 'Euler a'.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="The noise schedule, such as Karras.")] = None,
+    cfg: Annotated[float | None, typer.Option(help="How strongly the prompt guides; 1 turns guidance off.")] = None,
+    size: Size = None,
+    seed: Annotated[int, typer.Option(help="The picture's seed.")] = 1,
+    reference_steps: Annotated[int, typer.Option(help="Steps of the picture that the others are held to.")] = 80,
+    min_ssim: Annotated[float, typer.Option(help="The least structural similarity that counts as the same.")] = 0.9,
+    budget: Annotated[str, typer.Option(help="The time to spend, such as 90s or 3m.")] = "3m",
+    rivals: Annotated[bool, typer.Option("--rivals/--no-rivals", help="Try other samplers too.")] = True,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The contact sheet, a PNG.")] = Path("steps.png"),
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the fewest steps, and the sampler, whose picture is still the one that many steps make."""
+    from hayate.bench.protocol import seconds_of
+    from hayate.pipeline.png import check_writable, resolve_target
+    from hayate.request import TextToImage
+    from hayate.runtime.asked import Asked, asked_from
+    from hayate.tune import steps as saver
+
+    width_px, height_px = parse_size(size, "--size")
+    request = TextToImage(
+        prompt=prompt,
+        negative_prompt=negative,
+        model=model,
+        sampler=sampler,
+        scheduler=scheduler,
+        cfg=cfg,
+        width_px=width_px,
+        height_px=height_px,
+        seed=seed,
+        device=device_from(given.get(), device),
+    )
+    saving = saver.Saving(
+        request=request,
+        reference_steps=reference_steps,
+        min_ssim=min_ssim,
+        budget_s=seconds_of(budget, "--budget"),
+        has_rivals=rivals,
+    )
+    if output.suffix.lower() != ".png":
+        raise UsageError(f"{output} is no .png file", hint="the contact sheet is a PNG, such as -o steps.png")
+    check_writable(resolve_target(output))
+    with _table(as_json) as table:
+        saved = saver.save_steps(saving, load_settings(), asked_from(given.get(), Asked()), table.event)
+    saver.sheet(saved).save(output)
+    chart = output.with_suffix(".svg")
+    write_text(chart, saver.curve(saved))
+    if as_json:
+        typer.echo(json.dumps(saver.as_object(saved) | {"sheet": str(output), "curve": str(chart)}))
+        return
+    typer.echo("\n".join(saver.described(saved, saving)))
+    typer.echo(f"{output}\n{chart}")

@@ -104,7 +104,9 @@ class Worker:
             return self._process
         self.close()
         self.starts += 1
-        self._complaint = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        self._complaint = tempfile.TemporaryFile(  # noqa: SIM115 - closed with the process
+            "w+", encoding="utf-8", errors="replace"
+        )
         self._process = subprocess.Popen(
             self._command,
             stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""The search: the default plan first, then one switch at a time, and at the end the winner against the default again."""
+"""The search: the default plan, then one switch at a time, and at the end the winner against the default again."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ class Aim:
     """U-Net batches of the request as it is."""
     budget_s: float
     min_psnr_db: float = 35.0
+    patience_s: float = 20.0
+    """The least time that a trial has before it is taken for hung."""
     open: Asked = field(default_factory=Asked)
     """What every candidate keeps: the promise, and what was asked beside the tuned switches."""
 
@@ -131,6 +133,8 @@ class Search:
         return judge, row
 
     def _search(self, worker: Worker, judge: Judge) -> None:
+        if judge.reference is None:
+            return  # there is nothing that a candidate could be held to
         for group in groups(self._aim.place):
             best = self.outcome.best
             start = best.asked if best is not None and best.asked is not None else self._aim.open
@@ -173,7 +177,7 @@ class Search:
         left_s = self.left_s - race_s
         if left_s < needed_s + candidate.compile_limit_s:
             return None
-        patience_s = max(20.0, PATIENCE * best.first_s) + self._compile_s(candidate)
+        patience_s = max(self._aim.patience_s, PATIENCE * best.first_s) + self._compile_s(candidate)
         return min(left_s, patience_s)
 
     def _compile_s(self, candidate: Candidate) -> float:

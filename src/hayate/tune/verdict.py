@@ -49,7 +49,7 @@ class Judge:
     """Holds trials to the reference picture and the promise."""
 
     reference: np.ndarray | None
-    """[B, H, W, 3] uint8: fp32 eager's; None where it could not be made, and then nothing but the same bits is sound."""
+    """[B, H, W, 3] uint8: fp32 eager's; None where it could not be made, and then only the default is sound."""
     promise: str
     min_psnr_db: float
     rows: int
@@ -70,14 +70,14 @@ class Judge:
             return Verdict.WRONG, f"{difference}; the bound is {self.min_psnr_db:g} dB"
         if self.promise == "deterministic" and trial.is_repeated is False:
             return Verdict.UNSTEADY, "two runs gave other bits"
+        return self._pace(trial, best)
+
+    def _pace(self, trial: Trial, best: Trial | None) -> tuple[Verdict, str]:
         if best is None:
             return Verdict.DEFAULT, "what is planned without tuning"
-        if trial.is_hopeless:
-            return Verdict.HOPELESS, f"given up after {len(trial.row_s)} steps"
         ratio = best.picture_s(self.rows) / trial.picture_s(self.rows)
-        if ratio >= self.gain:
-            return Verdict.FASTER, f"{ratio:.2f}× the best so far"
-        return Verdict.SLOWER, f"{ratio:.2f}× the best so far"
+        verdict = Verdict.FASTER if ratio >= self.gain else Verdict.SLOWER
+        return Verdict.HOPELESS if trial.is_hopeless else verdict, f"{ratio:.2f}× the best so far"
 
     def _pictures(self, trial: Trial) -> np.ndarray:
         pictures = np.load(trial.pictures, allow_pickle=False)

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +67,11 @@ class Server:
 
     def serve(self, task: Task) -> dict[str, Any]:
         """Raises: HayateError and whatever a bad configuration raises."""
-        request = TextToImage(**{key: tuple(v) if isinstance(v, list) else v for key, v in task.request.items()})
+        request = TextToImage(**_fields(task.request))
         if task.is_reference:
             self._workspace.clear()
             return {"pictures": self._kept(reference_pictures(request, self._settings))}
-        asked: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in task.asked.items()
-        }
-        return asdict(self._try(task, request, Asked(**asked)))
+        return asdict(self._try(task, request, Asked(**_fields(task.asked))))
 
     def _try(self, task: Task, request: TextToImage, asked: Asked) -> Trial:
         runs = [_Run(self, request, asked)]
@@ -97,7 +95,7 @@ class Server:
             rows=last.report.rows,
             peak_bytes=last.report.speed["peak_memory_bytes"],
             pictures=self._kept(last.pictures),
-            is_repeated=np.array_equal(*pictures) if pictures else None,
+            is_repeated=np.array_equal(pictures[0], pictures[1]) if pictures else None,
             lacking=unproved(asked, last.report.plan, last.report.speed["evidence"]),
             notes=list(last.report.notes),
             is_hopeless=is_hopeless,
@@ -134,8 +132,13 @@ class _Run:
         self.report = server.make(request, asked, times)
         self.total_s = time.perf_counter() - started
         self.mean_row_s = self.report.seconds["sample"] / max(self.report.rows, 1)
-        self.row_s = [after - before for before, after in zip(times, times[1:], strict=False)] or [self.mean_row_s]
+        self.row_s = [after - before for before, after in pairwise(times)] or [self.mean_row_s]
         self.pictures = np.stack([np.asarray(Image.open(each.path)) for each in self.report.pictures])
+
+
+def _fields(words: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON knows no tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in words.items()}
 
 
 def _listen(tasks: queue.SimpleQueue[str]) -> None:

@@ -276,7 +276,7 @@ def save_steps(  # noqa: PLR0917 - Typer makes a flag of each
     size: Size = None,
     seed: Annotated[int, typer.Option(help="The picture's seed.")] = 1,
     reference_steps: Annotated[int, typer.Option(help="Steps of the picture that the others are held to.")] = 80,
-    min_ssim: Annotated[float, typer.Option(help="The least structural similarity that counts as the same.")] = 0.9,
+    min_ssim: Annotated[float, typer.Option(help="The least structural similarity that counts as the same.")] = 0.95,
     budget: Annotated[str, typer.Option(help="The time to spend, such as 90s or 3m.")] = "3m",
     rivals: Annotated[bool, typer.Option("--rivals/--no-rivals", help="Try other samplers too.")] = True,
     output: Annotated[Path, typer.Option("--output", "-o", help="The contact sheet, a PNG.")] = Path("steps.png"),

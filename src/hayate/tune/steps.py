@@ -38,7 +38,7 @@ class Saving:
     request: TextToImage
     """The prompt, seed and sampler of the user."""
     reference_steps: int = 80
-    min_ssim: float = 0.9
+    min_ssim: float = 0.95
     """The least structural similarity to the many-step picture that still counts as the same picture."""
     budget_s: float = 180.0
     has_rivals: bool = True
@@ -48,7 +48,7 @@ class Saving:
         """Raises: UsageError."""
         if not 0 < self.min_ssim < 1:
             raise UsageError(
-                f"a similarity of {self.min_ssim:g} can't be the bound", hint="between 0 and 1; 0.9 is usual"
+                f"a similarity of {self.min_ssim:g} can't be the bound", hint="between 0 and 1; 0.95 is usual"
             )
         if not LADDER[0] < self.reference_steps <= 1000:
             raise UsageError(f"{self.reference_steps} steps are no reference", hint="5 to 1000; 80 is usual")

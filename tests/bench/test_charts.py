@@ -82,6 +82,15 @@ def test_curves_rise_with_their_values_and_identical_lies_above_all() -> None:
     assert ys[3] < ys[2]
 
 
+def test_a_dot_lies_on_the_line_of_its_tick() -> None:
+    chart = curves_chart(
+        [Curve(label="x", places=[(1, 20.0), (2, 40.0), (3, None)])], title="t", x_name="a", y_name="b"
+    )
+    lines = {float(line.get("y1", "")) for line in marks(chart, "hair")}
+    low, high, _ = (float(dot.get("y", "")) for dot in dots_of(chart))
+    assert {low, high} == {max(lines), min(lines)}
+
+
 def test_curves_of_one_colour_differ_in_their_dashes() -> None:
     curves = [Curve(label=str(index), places=[(1, index), (2, index)]) for index in range(20)]
     lines = marks(curves_chart(curves, title="t", x_name="steps", y_name="SSIM"), "curve")

@@ -205,5 +205,19 @@ def spoilt(value: object, data: st.DataObject) -> object:
     return data.draw(JUNK)
 
 
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), 1e300, 10**400, True, "20", [20]])
+def test_what_is_no_figure_is_not_drawn(odd: object) -> None:
+    page = page_of(record(1, summary={"it_per_s": {"median": odd}}, compile_s=odd, memory={"peak_bytes": odd}))
+    assert row(page, 1)[2:5] == ["–", "–", "–"]
+    assert row(page, 1)[6:8] == ["–", "–"]
+
+
+def test_half_a_surrogate_pair_does_not_keep_the_page_from_being_written() -> None:
+    page = report_page([record(1, label="a\ud800b\x00c", notes=["\udfff"])], "\ud800")
+    assert page.encode().decode() == page
+    assert "a\ufffdb\ufffdc" in page
+    assert "\x00" not in page
+
+
 def test_no_measurement_is_said_in_words() -> None:
     assert "Nothing has been measured yet" in page_of()

@@ -94,31 +94,6 @@ def test_decimals_by_example(values: list[float], places: int) -> None:
     assert svg.decimals(values) == places
 
 
-def luminance(colour: str) -> float:
-    """WCAG 2.2's relative luminance of an sRGB colour such as #fff or #1c232b."""
-    digits = colour[1:] if len(colour) == 7 else "".join(digit * 2 for digit in colour[1:])
-    parts = [int(digits[index : index + 2], 16) / 255 for index in (0, 2, 4)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(one: str, other: str) -> float:
-    low, high = sorted((luminance(one), luminance(other)))
-    return (high + 0.05) / (low + 0.05)
-
-
-@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
-def test_text_and_marks_have_the_contrast_that_wcag_asks_for(theme: int) -> None:
-    """4.5 for text (criterion 1.4.3), 3 for what a figure consists of (1.4.11)."""
-    block = re.findall(r":root\{(.*?)\}", svg.style())[theme]
-    colours = dict(re.findall(r"--(\w+):(#\w+)", block))
-    for ground in ("paper", "rail", "band"):
-        assert all(contrast(colours[name], colours[ground]) >= 4.5 for name in ("ink", "muted", "warn")), ground
-        assert all(
-            contrast(colours[name], colours[ground]) >= 3 for name in ("blue", "orange", "green", "purple", "grey")
-        ), ground
-
-
 def test_viewers_without_variables_get_the_light_colours() -> None:
     light = dict(re.findall(r"--(\w+):(#\w+)", svg.style()))
     pairs = re.findall(r"(fill|stroke):(#\w+);\1:var\(--(\w+)\)", svg.style())

@@ -6,7 +6,6 @@ The page under test forbids every script; the protocol reaches past that, as a p
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
 import select
@@ -32,15 +31,26 @@ FLAGS = (
     "--disable-extensions",
     "--disable-sync",
     "--remote-debugging-pipe",
+    # The browser itself looks for updates and the time whatever it is told; nothing of a test leaves this machine.
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 )
 PIPES = "import os, sys; [os.dup2(int(sys.argv[i]), i + 2) for i in (1, 2)]; os.execvp(sys.argv[3], sys.argv[3:])"
 """Chromium reads commands from descriptor 3 and writes to 4; what stands there in this process is somebody else's."""
+BLANK = "about:blank"
+"""Opened at the start in place of the browser's own home page."""
 PATIENCE_S = 60
 
 
+def page_requests(profile: Path) -> list[str]:
+    """Every address that a page, and not the browser itself, asked for, by the network log of a finished browser."""
+    log = json.loads((profile / "net.json").read_text(encoding="utf-8"))
+    asked = [event["params"] for event in log["events"] if "initiator" in event.get("params", {})]
+    return [each["url"] for each in asked if "url" in each and each["initiator"] != "not an origin"]
+
+
 def find_browser() -> str | None:
-    """The first Chromium on the path."""
-    return next((found for found in map(shutil.which, NAMES) if found), None)
+    """The first Chromium on the path; none on Windows, which has no numbered pipes."""
+    return None if os.name == "nt" else next((found for found in map(shutil.which, NAMES) if found), None)
 
 
 class Browser:
@@ -53,7 +63,7 @@ class Browser:
         self._read_from, self._write_to = read_from, write_to
         self._pending, self._number, self._session = b"", 0, ""
         self._events: list[str] = []
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        target = self.call("Target.createTarget", url=BLANK)["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Network", "Page", "Log", "Runtime"):
             self.call(f"{domain}.enable")
@@ -122,7 +132,7 @@ def browser(program: str, profile: Path) -> Iterator[Browser]:
     """A browser with an empty profile; what it did on a network lies in `profile / "net.json"` afterwards."""
     theirs_in, ours_out = _pipe()
     ours_in, theirs_out = _pipe()
-    command = [program, *FLAGS, f"--user-data-dir={profile}", f"--log-net-log={profile / 'net.json'}"]
+    command = [program, *FLAGS, f"--user-data-dir={profile}", f"--log-net-log={profile / 'net.json'}", BLANK]
     process = subprocess.Popen(
         [sys.executable, "-c", PIPES, str(theirs_in), str(theirs_out), *command],
         pass_fds=(theirs_in, theirs_out),
@@ -147,6 +157,8 @@ def browser(program: str, profile: Path) -> Iterator[Browser]:
 
 def _pipe() -> tuple[int, int]:
     """Both ends of a pipe, numbered so high that neither is in the way of descriptors 3 and 4."""
+    import fcntl
+
     ends = os.pipe()
     high = tuple(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends)
     for end in ends:

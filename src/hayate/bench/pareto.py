@@ -12,7 +12,7 @@ from hayate.bench import svg
 PLOT_PX = 300
 TOP_PX = 30
 KEY_ROW_PX = 22
-LEFT, DIFFERENT_END, IDENTICAL_START = 0.14, 0.72, 0.78
+LEFT, DIFFERENT_END, IDENTICAL_START = 0.14, 0.7, 0.78
 """Shares of the width: tick numbers, then pictures that differ, then the band of those that don't."""
 DOT_PX = 5
 WIDTHS_PX = (340, 560, 760, 1100)
@@ -138,7 +138,7 @@ def _marks(dots: Sequence[_Dot]) -> list[str]:
         for across, down in _ring():
             wide = 7.5 * len(dot.mark) + 2
             box = _Box(x=dot.x, y=dot.y + down, left=across - wide / 2, right=across + wide / 2, half=6)
-            if not any(box.meets(other, width) for other in taken for width in WIDTHS_PX):
+            if all(box.is_inside(width) and not any(box.meets(other, width) for other in taken) for width in WIDTHS_PX):
                 taken.append(box)
                 parts.append(_mark(dot, across, down))
                 break
@@ -169,7 +169,7 @@ def _mark(dot: _Dot, across: float, down: float) -> str:
 def _key(dots: Sequence[_Dot], top: float, unit: str) -> list[str]:
     """Every number with its name and figures, the fastest first; those on the front in bold."""
     places = svg.decimals([dot.point.speed for dot in dots])
-    heads = (("82%", unit), ("100%", "PSNR"))
+    heads = (("80%", unit), ("100%", "PSNR"))
     parts = [svg.words(x, top + 12, head, css="m s", anchor="end") for x, head in heads]
     for index, dot in enumerate(sorted(dots, key=lambda dot: -dot.point.speed)):
         y, css = top + KEY_ROW_PX * (index + 1), "b" if dot.is_best else ""
@@ -177,8 +177,8 @@ def _key(dots: Sequence[_Dot], top: float, unit: str) -> list[str]:
         parts += [
             svg.pinned(0, y, disc),
             svg.words("50", y + 15, dot.mark, css=css, anchor="end"),
-            svg.name("58", y + 15, dot.point.label, width="52%", columns=(16, 38)),
-            svg.words("82%", y + 15, f"{dot.point.speed:.{places}f}", css=css, anchor="end"),
+            svg.name("58", y + 15, dot.point.label, width="50%", columns=(16, 36)),
+            svg.words("80%", y + 15, f"{dot.point.speed:.{places}f}", css=css, anchor="end"),
             svg.words("100%", y + 15, _loss(dot.point), css=css, anchor="end"),
         ]
     return parts
@@ -194,10 +194,13 @@ class _Box:
     right: float
     half: float
 
+    def is_inside(self, width: float) -> bool:
+        """Whether it keeps off the chart's edges and both rows of tick numbers."""
+        is_across = self.x * width + self.left > LEFT * width * 0.75 and self.x * width + self.right <= width
+        return is_across and self.y - self.half >= 0 and self.y + self.half <= TOP_PX + PLOT_PX + 10
+
     def meets(self, other: _Box, width: float) -> bool:
-        """Whether the two overlap on a chart that is so many pixels wide, or this one leaves the chart."""
+        """Whether the two overlap on a chart that is so many pixels wide."""
         start, end = self.x * width + self.left, self.x * width + self.right
-        if end > width or self.y - self.half < 0:
-            return True
         is_beside = start < other.x * width + other.right and other.x * width + other.left < end
         return is_beside and abs(self.y - other.y) < self.half + other.half

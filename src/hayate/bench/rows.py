@@ -6,13 +6,14 @@ Records outlive the version that wrote them, so nothing but `id`, `at` and `summ
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hayate.bench.charts import PHASES
 
 Record = Mapping[str, object]
+LARGEST = 1e18
+"""No figure that was measured reaches it, be it in bytes; NaN is not below it either."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,12 +136,12 @@ def _machine(machine: Record) -> str:
 
 
 def _work(model: Record, work: Record) -> str:
-    name = _text(model.get("name")) or _text(model.get("hash")) or "unknown model"
+    name = " ".join([_text(model.get("name")), f"[{_text(model.get('hash'))}]" if model.get("hash") else ""]).strip()
     width, height = _number(work.get("width_px")), _number(work.get("height_px"))
     batch, steps = _number(work.get("batch_size")), _number(work.get("steps"))
     how = f"{_text(work.get('sampler'))} {_text(work.get('schedule'))}".strip()
     parts = [
-        name + (" (random weights)" if model.get("is_random") is True else ""),
+        (name or "unknown model") + (" (random weights)" if model.get("is_random") is True else ""),
         _text(model.get("family")),
         f"{width:g}×{height:g} px" if width and height else "",
         f"batch of {batch:g}" if batch else "",
@@ -231,13 +232,10 @@ def _numbers(value: object) -> dict[str, float]:
 
 
 def _number(value: object) -> float | None:
-    """A finite number; nothing for anything else, true and false among it."""
+    """A number that can be drawn; nothing for anything else, such as true, NaN and what no machine measures."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None
+    return float(value) if abs(value) < LARGEST else None
 
 
 def _claim(value: object) -> bool | None:

@@ -101,15 +101,18 @@ def test_runs_that_overlap_are_not_a_victory() -> None:
 
 
 def test_a_switch_that_did_not_act_is_flagged_and_wins_nothing() -> None:
-    idle = [{"name": "deepcache", "requested": "3", "active": False, "detail": "no step re-used anything"}]
-    page = page_of(record(1, speed=10.0), record(2, speed=12.0), record(3, speed=99.0, evidence=idle))
+    idle = [{"name": "attention", "requested": "sage", "active": False, "detail": "no call was served"}]
+    unasked = [{"name": "overlapped decode", "requested": "off", "active": False, "detail": "0 batches"}]
+    liar = record(3, speed=99.0, evidence=idle, asked={"attention": "sage"})
+    page = page_of(record(1, speed=10.0, asked={}, evidence=unasked), record(2, speed=12.0), liar)
     assert "Fastest: #2" in page
     assert "a switch did not act" in row(page, 3)[1]
     assert "a switch did not act" not in row(page, 2)[1]
     scatter = page[page.index("Speed against picture difference") : page.index("Peak memory")]
     assert "3: " not in re.findall(r"<title>(.*?)</title>", scatter)[0]
     assert "99" not in scatter
-    assert "no step re-used anything" in page
+    assert "no call was served" in page
+    assert "did not act" not in row(page, 1)[1]
 
 
 def test_machines_are_apart_and_the_reader_is_warned() -> None:

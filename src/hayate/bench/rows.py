@@ -8,8 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hayate.bench.charts import PHASES
+from hayate.bench.proof import unproved
+from hayate.runtime.asked import Asked
 
 Record = Mapping[str, object]
 LARGEST = 1e18
@@ -75,6 +78,8 @@ class Row:
     difference: Difference | None
     is_repeated: bool | None
     proofs: tuple[Proof, ...]
+    lacking: tuple[str, ...]
+    """What was asked for and did not act. Hayate records no such measurement; a file may hold one all the same."""
     choices: tuple[Choice, ...]
     runs: tuple[tuple[str, Mapping[str, float]], ...]
     """"first", then the others by number, each with its seconds and its it/s."""
@@ -85,7 +90,7 @@ class Row:
     @property
     def has_liar(self) -> bool:
         """Whether a switch that was asked for did not act."""
-        return any(proof.has_acted is False for proof in self.proofs)
+        return bool(self.lacking)
 
 
 def read_row(record: Record) -> Row:
@@ -107,6 +112,7 @@ def read_row(record: Record) -> Row:
         difference=_difference(record.get("difference")),
         is_repeated=_claim(record.get("is_repeated")),
         proofs=tuple(_proof(each) for each in _records(record.get("evidence"))),
+        lacking=_lacking(record),
         choices=tuple(_choices(_record(record, "choices"))),
         runs=tuple(_runs(record)),
         facts=tuple(_all_facts(record)),
@@ -178,6 +184,20 @@ def _proof(record: Record) -> Proof:
         has_acted=_claim(record.get("active")),
         detail=_text(record.get("detail")),
     )
+
+
+def _lacking(record: Record) -> tuple[str, ...]:
+    """By the rule that decides what is recorded; of options that this Hayate does not know, nothing can be said."""
+    told = _record(record, "asked").items()
+    asked: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told}
+    evidence: list[Any] = [
+        each for each in _records(record.get("evidence")) if {"name", "requested", "active"} <= set(each)
+    ]
+    choices = {name: value for name, value in _record(record, "choices").items() if isinstance(value, Mapping)}
+    try:
+        return tuple(unproved(Asked(**asked), {"dtype": {}, "choices": choices}, evidence))
+    except (TypeError, KeyError):
+        return ()
 
 
 def _runs(record: Record) -> list[tuple[str, Mapping[str, float]]]:

@@ -15,6 +15,7 @@ from PIL import Image
 from hayate.bench.charts import Curve, curves_chart
 from hayate.bench.equivalence import Difference, compare
 from hayate.bench.sheets import contact_sheet
+from hayate.bench.svg import standalone
 from hayate.errors import UsageError
 from hayate.pipeline.session import make_pictures
 from hayate.pipeline.workspace import Workspace
@@ -162,7 +163,7 @@ def curve(saved: Saved) -> str:
     """Steps against similarity, a line for each sampler, as an SVG."""
     titles = list(dict.fromkeys(each.title for each in saved.tried))
     curves = [Curve(label=title, places=_places(saved.tried, title)) for title in titles]
-    return curves_chart(curves, title="Similarity to the many-step picture", x_name="steps", y_name="SSIM")
+    return standalone(curves_chart(curves, title="Similarity to the many-step picture", x_name="steps", y_name="SSIM"))
 
 
 def _places(tried: Sequence[Tried], title: str) -> list[tuple[float, float | None]]:

@@ -124,7 +124,8 @@ def _setting(record: Record) -> str:
     """The label that somebody gave, or else what they asked for, beyond the plan's own choices."""
     label = _text(record.get("label")).strip()
     asked = ", ".join(f"{name}={_text(value)}" for name, value in _record(record, "asked").items() if value is not None)
-    return label or asked or "as planned"
+    is_tuned = _record(record, "choices", "profile").get("value") == "used"
+    return label or asked or ("as tuned" if is_tuned else "as planned")
 
 
 def _machine(machine: Record) -> str:

@@ -282,6 +282,7 @@ def line_of(measurement: Mapping[str, Any]) -> str:
     size = f"{work['width_px']}×{work['height_px']} × {work['batch_size']}"
     name = measurement["label"] or measurement["preset"]
     asked = " ".join(f"{key}={value}" for key, value in measurement["asked"].items()) or "as planned"
+    asked = "as tuned" if measurement["choices"].get("profile", {}).get("value") == "used" else asked
     return (
         f"{measurement['id']:>4}  {measurement['at'][:16]}  {name:<10} {measurement['model']['name'][:28]:<28} "
         f"{size:<14} {speed!s:<24} it/s  {decibels(measurement['difference']):>9} dB  {asked}"

@@ -135,6 +135,17 @@ def test_an_unknown_name_is_refused() -> None:
     assert caught.value.code == 2
 
 
+@pytest.mark.parametrize(("side_px", "written"), [("512", ["competitors-fp32.json"]), ("128", [])])
+def test_a_trial_of_another_size_is_no_result(
+    side_px: str, written: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(competitors, "RESULTS", tmp_path)
+    monkeypatch.setattr(competitors, "checkpoint", lambda work: work / "a.safetensors")
+    monkeypatch.setattr(competitors, "measure", lambda *_: {"contenders": [], "skipped": {}})
+    competitors.main(["--dtype", "fp32", "--side-px", side_px, "--work", str(tmp_path / "work")])
+    assert [path.name for path in tmp_path.glob("*.json")] == written
+
+
 def test_the_leaderboard_is_fresh() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run python -m benchmarks.competitors.leaderboard"
 

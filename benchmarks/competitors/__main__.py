@@ -107,16 +107,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--python", action="append", default=[], metavar="NAME=PATH", help="the interpreter of a program"
     )
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "hayate-competitors")
+    parser.add_argument("--side-px", type=int, default=512, help="less for a trial, which is written by --json alone")
     parser.add_argument("--json", type=Path, help="where the result goes, if not to benchmarks/results")
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(NAMES):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(NAMES)}")
     names = ["hayate", *(name for name in options.names or NAMES if name != "hayate")]
     work = options.work.resolve()
-    job = Job(checkpoint=str(checkpoint(work)), folder=str(work), dtype=options.dtype, threads=options.threads)
+    job = Job(
+        checkpoint=str(checkpoint(work)),
+        folder=str(work),
+        dtype=options.dtype,
+        threads=options.threads,
+        side_px=options.side_px,
+    )
     result = measure(names, job, dict(each.split("=", 1) for each in options.python), options.rounds)
-    target = options.json or RESULTS / f"competitors-{options.dtype}.json"
-    target.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    is_trial = options.side_px != 512
+    target = options.json or (None if is_trial else RESULTS / f"competitors-{options.dtype}.json")
+    if target:
+        target.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(table(result))
 
 

@@ -40,8 +40,8 @@ class Job:
         return cls(**json.loads(text))
 
     def made(self, name: str) -> Path:
-        """The place of something made of this checkpoint."""
-        return Path(self.folder) / f"{Path(self.checkpoint).stem}-{name}"
+        """The place of something made of this checkpoint for this size."""
+        return Path(self.folder) / f"{Path(self.checkpoint).stem}-{self.side_px}-{name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ def prepare(job: Job) -> None:
             continue
         folder.mkdir(parents=True, exist_ok=True)
         with torch.no_grad():
-            torch.onnx.export(network, example, folder / "part", input_names=list(names), dynamo=False)
+            torch.onnx.export(network, example, str(folder / "part"), input_names=list(names), dynamo=False)
         (folder / "part").rename(folder / "model.onnx")
 
 

@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from benchmarks.turns import Contender, say, serve, take_turns
 from hayate.bench.machine import fingerprint
 
 CONTENDERS = ("hayate", "eager", "diffusers", "diffusers-last")
@@ -30,49 +30,10 @@ CONTENDERS = ("hayate", "eager", "diffusers", "diffusers-last")
 TASKS = ("step", "decode")
 
 
-class Contender:
-    """A process that runs one task for each line that it is given."""
-
-    def __init__(self, name: str, dtype: str, threads: int) -> None:
-        command = [sys.executable, __file__, "--only", name, "--dtype", dtype, "--threads", str(threads)]
-        self.name = name
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.ready = self._answer()
-
-    def run(self, task: str) -> float:
-        """Seconds of one run of `task`."""
-        assert self.process.stdin
-        self.process.stdin.write(task + "\n")
-        self.process.stdin.flush()
-        return self._answer()["seconds"]
-
-    def end(self) -> dict:
-        """What the process says of itself at its end."""
-        assert self.process.stdin
-        self.process.stdin.close()
-        last = self._answer()
-        self.process.wait()
-        return last
-
-    def _answer(self) -> dict:
-        assert self.process.stdout
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self.name} ended early")
-        return json.loads(line)
-
-
 def measure(names: list[str], tasks: list[str], dtype: str, *, rounds: int, threads: int) -> dict:
     """All rounds of all contenders, their medians, and the ratios to the best of diffusers."""
-    contenders = [Contender(name, dtype, threads) for name in names]
-    seconds: dict[str, dict[str, list[float]]] = {name: {task: [] for task in tasks} for name in names}
-    for task in tasks:
-        for contender in contenders:
-            contender.run(task)
-        for _ in range(rounds):
-            for contender in contenders:
-                seconds[contender.name][task].append(contender.run(task))
-                print(contender.name, task, f"{seconds[contender.name][task][-1]:.2f} s", file=sys.stderr, flush=True)
+    contenders = [Contender(name, command(name, dtype, threads)) for name in names]
+    seconds = take_turns(contenders, tasks, rounds)
     about = {contender.name: contender.end() for contender in contenders}
     result: dict = {
         "machine": fingerprint(),
@@ -91,10 +52,12 @@ def measure(names: list[str], tasks: list[str], dtype: str, *, rounds: int, thre
     return result
 
 
+def command(name: str, dtype: str, threads: int) -> list[str]:
+    return [sys.executable, __file__, "--only", name, "--dtype", dtype, "--threads", str(threads)]
+
+
 def contend(name: str, dtype_name: str, threads: int) -> None:
     """Loads one contender and serves its tasks until its input ends."""
-    import resource
-
     import torch
 
     from hayate.runtime.precision import DTYPES
@@ -105,11 +68,7 @@ def contend(name: str, dtype_name: str, threads: int) -> None:
     with torch.inference_mode():
         tasks = load(name, DTYPES[dtype_name])
         say({"loaded_s": time.perf_counter() - started})
-        for line in sys.stdin:
-            started = time.perf_counter()
-            tasks[line.strip()]()
-            say({"seconds": time.perf_counter() - started})
-    say({"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024})
+        serve(tasks)
 
 
 def load_hayate(name: str, dtype) -> dict[str, Callable[[], object]]:
@@ -162,10 +121,6 @@ def load_diffusers(name: str, dtype) -> dict[str, Callable[[], object]]:
     x, context = torch.randn(2, 4, 64, 64).to(dtype), torch.randn(2, 77, 768).to(dtype)
     latents, when = torch.randn(1, 4, 64, 64).to(dtype), torch.tensor(500.0)
     return {"step": lambda: unet(x, when, context).sample, "decode": lambda: vae.decode(latents).sample}
-
-
-def say(content: dict) -> None:
-    print(json.dumps(content), flush=True)
 
 
 def table(result: dict) -> str:

@@ -198,6 +198,42 @@ def report(
     typer.echo(f"{output}")
 
 
+@app.command()
+def predict(
+    cards: Annotated[list[str] | None, typer.Argument(help="Cards, such as 'RTX 4090'; by default all known.")] = None,
+    measurement: Annotated[
+        str, typer.Option("--from", help="The measurement to start from: its number, its label, or last.")
+    ] = "last",
+    here: Annotated[str | None, typer.Option(help="Start from this card instead, with --it-per-s.")] = None,
+    model: Annotated[str, typer.Option(help="With --here: sd15, sd21 or sdxl.")] = "sd15",
+    it_per_s: Annotated[float | None, typer.Option(help="With --here: its speed with guidance.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="With --here: the picture's size.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Estimate what other cards would give; docs/predict.md says how wrong that has been."""
+    from dataclasses import asdict
+
+    from hayate.bench.cards import CARDS, find_card
+    from hayate.bench.here import measured_here
+    from hayate.bench.predict import MODELS, Measured, predict, predictions_text
+
+    if here is None and it_per_s is None:
+        history = open_history(load_settings())
+        measured = measured_here(history.find([measurement])[0])
+    elif here is None or it_per_s is None:
+        raise UsageError("--here and --it-per-s go together", hint="--here 'RTX 3060' --it-per-s 8.0")
+    else:
+        side = MODELS[model].native_size_px if model in MODELS else 512
+        width_px, height_px = parse_size(size, "--size")
+        size_px = {"width_px": width_px or side, "height_px": height_px or side}
+        measured = Measured(card=find_card(here), model=model, it_per_s=it_per_s, **size_px)  # pyright: ignore[reportArgumentType]
+    found = predict(measured, [find_card(name) for name in cards] if cards else CARDS.values())
+    if as_json:
+        typer.echo(json.dumps([{**asdict(each), "card": each.card.name} for each in found]))
+        return
+    typer.echo(predictions_text(measured, found))
+
+
 def with_model(
     request: TextToImage, model: str | None, random: str | None, settings: Settings, on_event: OnEvent
 ) -> TextToImage:

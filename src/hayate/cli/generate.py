@@ -16,11 +16,16 @@ from hayate.cli.computing import (
     Attention,
     CompileMode,
     CompileParts,
+    DeepCache,
     Graphs,
+    GuidanceInterval,
     Layout,
     Offload,
     Own,
     Promise,
+    SMinUncond,
+    TinyVae,
+    Tome,
     VaeTile,
 )
 from hayate.errors import UsageError, clip
@@ -72,6 +77,11 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
     offload: Offload = None,
     vae_tile: VaeTile = None,
     promise: Promise = None,
+    guidance_interval: GuidanceInterval = None,
+    s_min_uncond: SMinUncond = None,
+    deepcache: DeepCache = None,
+    tome: Tome = None,
+    tiny_vae: TinyVae = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Make pictures from a text. A1111's flags (--xformers, --medvram, --no-half …) are understood too."""
@@ -107,7 +117,8 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
         device=device_from(given.get(), device),
         dtype=dtype,
     )
-    own = Own(attention, layout, compile_mode, compile_parts, graphs, offload, vae_tile, promise)
+    shortcuts = (guidance_interval, s_min_uncond, deepcache, tome, tiny_vae)
+    own = Own(attention, layout, compile_mode, compile_parts, graphs, offload, vae_tile, promise, *shortcuts)
     run(request, own, output, as_json)
 
 

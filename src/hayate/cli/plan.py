@@ -11,11 +11,16 @@ from hayate.cli.computing import (
     Attention,
     CompileMode,
     CompileParts,
+    DeepCache,
     Graphs,
+    GuidanceInterval,
     Layout,
     Offload,
     Own,
     Promise,
+    SMinUncond,
+    TinyVae,
+    Tome,
     VaeTile,
 )
 from hayate.cli.generate import parse_size
@@ -41,6 +46,11 @@ def plan(  # noqa: PLR0917 - Typer makes a flag of each
     offload: Offload = None,
     vae_tile: VaeTile = None,
     promise: Promise = None,
+    guidance_interval: GuidanceInterval = None,
+    s_min_uncond: SMinUncond = None,
+    deepcache: DeepCache = None,
+    tome: Tome = None,
+    tiny_vae: TinyVae = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Show what would compute a picture, and why; A1111's flags are understood too."""
@@ -55,7 +65,8 @@ def plan(  # noqa: PLR0917 - Typer makes a flag of each
         dtype=dtype,
     )
     validate(request)
-    own = Own(attention, layout, compile_mode, compile_parts, graphs, offload, vae_tile, promise)
+    shortcuts = (guidance_interval, s_min_uncond, deepcache, tome, tiny_vae)
+    own = Own(attention, layout, compile_mode, compile_parts, graphs, offload, vae_tile, promise, *shortcuts)
     from hayate.pipeline.session import plan_request
 
     found = plan_request(request, load_settings(), own.asked())

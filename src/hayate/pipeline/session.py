@@ -138,6 +138,7 @@ def prepare_request(request: TextToImage, settings: Settings, asked: Asked | Non
     source, why = resolve_source(job.noise_source, device.torch)
     job = job.with_noise_source(source, why if request.noise_source else "")
     plan = resolve_plan(asked_with(asked, request, settings), gather_facts(device), config, work_of(job))
+    job = job.with_approximate(plan.approximate)
     if plan.vae_tile_px is not None:
         check_tile(plan.vae_tile_px)
     if settings.threads:
@@ -319,7 +320,12 @@ class Making:
             seconds=dict(self.seconds),
             rows=self.rows,
             peak_memory_bytes=peak_memory_bytes(self.plan.device.torch),
-            evidence=(*self.guard.evidence(), attention_evidence(self.plan.attention), *self.workspace.evidence()),
+            evidence=(
+                *self.guard.evidence(),
+                *self.guard.acted.evidence(self.plan.approximate),
+                attention_evidence(self.plan.attention),
+                *self.workspace.evidence(),
+            ),
         )
 
     def _save(self, batch: Batch, index: int, about: Mapping[str, Any]) -> SavedPicture:

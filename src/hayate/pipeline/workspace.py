@@ -20,6 +20,7 @@ from hayate.runtime.compile.spec import Mode
 from hayate.runtime.compile.workshop import CompileOptions
 from hayate.runtime.evidence import Evidence
 from hayate.runtime.graphs import CudaRecorder, GraphedStep, Recorder
+from hayate.runtime.merging import TokenMerging
 from hayate.runtime.offload import Offloader
 from hayate.runtime.plan import Plan
 from hayate.runtime.precision import Precision
@@ -81,7 +82,8 @@ class Workspace:
         home = device if plan.offload == "none" else _HOST
         self._make_way((plan.offload, device))
         base = self._store_for(plan.preparation, home).engine(model, home, precision, vae)
-        engine = base.attending_by(plan.attention.attention)
+        share = plan.approximate.tome
+        engine = base.attending_by(plan.attention.attention).merging_by(TokenMerging(share) if share else None)
         if plan.offload != "none":
             return self._offloaded(base, engine, plan)
         if plan.compile is not Mode.OFF:

@@ -35,6 +35,12 @@ class Asked:
     """Whether `offload` was asked for SDXL only."""
     vae_tile_px: int | None = None
     checks_nan: bool = True
+    guidance_interval: tuple[float, float] | None = None
+    """The noise levels between which guidance acts."""
+    s_min_uncond: float | None = None
+    deepcache: int | None = None
+    tome: float | None = None
+    tiny_vae: str | None = None
     promise: str | None = None
     notes: tuple[str, ...] = ()
 

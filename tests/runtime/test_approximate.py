@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hayate.errors import UsageError
@@ -80,6 +82,13 @@ def test_a_u_net_that_is_changed_inside_is_neither_compiled_nor_recorded(name):
             resolve_plan(Asked(**{name: ALL[name]}, **other), CARD, SD1, WORK)
     beside = resolve_plan(Asked(**{name: ALL[name]}, compile="default", compile_parts=("vae",)), CARD, SD1, WORK)
     assert beside.approximate != EXACT
+
+
+def test_the_tiny_vae_is_not_compiled():
+    asked = Asked(tiny_vae="taesd_decoder.safetensors", compile="default")
+    assert resolve_plan(asked, CARD, SD1, WORK).approximate.tiny_vae is not None
+    with pytest.raises(UsageError, match="not compiled"):
+        resolve_plan(replace(asked, compile_parts=("vae",)), CARD, SD1, WORK)
 
 
 def test_guidance_in_an_interval_goes_with_compiled_and_recorded_steps():

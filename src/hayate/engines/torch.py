@@ -12,6 +12,7 @@ from torch import Tensor
 from hayate.engines.base import Part
 from hayate.engines.networks import Loaders, Networks
 from hayate.engines.reuse import DeepFeatures
+from hayate.engines.tiny import TinyVAE
 from hayate.models.clip import CLIPText, OpenCLIPText, TextEncoding
 from hayate.models.config import ModelConfig
 from hayate.models.layers import Attention
@@ -55,6 +56,8 @@ class TorchEngine:
     """The U-Net's step as recorded CUDA graphs."""
     merging: TokenMerging | None = None
     """Gives the largest self-attentions fewer tokens."""
+    tiny: TinyVAE | None = None
+    """Decodes in place of the VAE."""
 
     def widen(self, part: Part, dtype: torch.dtype) -> TorchEngine:
         precision = replace(self.precision, **{part: dtype})
@@ -62,6 +65,7 @@ class TorchEngine:
         home = self.device if self.offloader is None else torch.device("cpu")
         if part == "vae":
             wide = replace(self, vae=files.loaders.vae(files.vae, self.config, dtype, home))
+            wide = wide if wide.tiny is None else replace(wide, tiny=wide.tiny.widen(dtype))
         else:
             networks = files.loaders.networks(files.model, home, precision)
             wide = replace(self, unet=networks.unet) if part == "unet" else replace(self, text=networks.text)
@@ -96,7 +100,9 @@ class TorchEngine:
         return replace(self, graphed=GraphedStep(self.unet.step, CudaRecorder(self.device)))
 
     def evidence(self) -> tuple[Evidence, ...]:
-        acting = (part.evidence() for part in (self.offloader, self.graphed, self.merging) if part is not None)
+        acting = (
+            part.evidence() for part in (self.offloader, self.graphed, self.merging, self.tiny) if part is not None
+        )
         return (*self.prepared, *acting)
 
     @torch.inference_mode()
@@ -134,6 +140,8 @@ class TorchEngine:
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
+        if self.tiny is not None:
+            return self.tiny.decode(latents)
         self._bring("vae")
         return self.vae.decode((latents / self.vae.config.scale).to(self.precision.vae)).float()
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from hayate.engines.base import Engine, Part
+from hayate.engines.tiny import check_tiny
 from hayate.models.config import ModelConfig
 from hayate.pipeline.decode import Batch
 from hayate.pipeline.denoise import StepCallback
@@ -139,6 +140,8 @@ def prepare_request(request: TextToImage, settings: Settings, asked: Asked | Non
     job = job.with_noise_source(source, why if request.noise_source else "")
     plan = resolve_plan(asked_with(asked, request, settings), gather_facts(device), config, work_of(job))
     job = job.with_approximate(plan.approximate)
+    if plan.approximate.tiny_vae is not None:
+        check_tiny(plan.approximate.tiny_vae)
     if plan.vae_tile_px is not None:
         check_tile(plan.vae_tile_px)
     if settings.threads:

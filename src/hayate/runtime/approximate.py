@@ -57,6 +57,7 @@ class Obstacles:
     """What else the plan does with the U-Net."""
 
     is_compiled: bool
+    is_vae_compiled: bool
     is_graphed: bool
     is_streamed: bool
     """Whether its blocks come to the device one by one."""
@@ -82,6 +83,8 @@ def resolve_approximate(asked: Asked, obstacles: Obstacles) -> tuple[Approximate
         _refuse("DeepCache", obstacles)
     if tome:
         _refuse("token merging", obstacles)
+    if asked.tiny_vae is not None and obstacles.is_vae_compiled:
+        raise UsageError("the tiny VAE is not compiled", hint="leave --compile-parts vae or --tiny-vae out")
     blocked = STREAMED if every > 1 and obstacles.is_streamed else None
     found = Approximate(
         guidance_interval=asked.guidance_interval,

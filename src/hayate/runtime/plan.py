@@ -112,6 +112,7 @@ def resolve_plan(asked: Asked, facts: Facts, config: ModelConfig, work: Work) ->
     parts: frozenset[Part] = frozenset(_known("network", part, PARTS) for part in asked.compile_parts or ("unet",))
     obstacles = Obstacles(
         is_compiled=mode is not Mode.OFF and "unet" in parts,
+        is_vae_compiled=mode is not Mode.OFF and "vae" in parts,
         is_graphed=is_graphed,
         is_streamed=offload.offload == "lowvram",
     )

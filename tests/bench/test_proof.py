@@ -29,6 +29,11 @@ CASES = {
     "graphs": (Asked(is_graphed=True), seen("CUDA graphs", "on")),
     "offload": (Asked(offload="lowvram"), seen("offload", "lowvram")),
     "tiles": (Asked(vae_tile_px=256), seen("VAE tiles", "256 px")),
+    "guidance": (Asked(guidance_interval=(0.3, 5.0)), seen("guidance", "sigma 0.3 to 5")),
+    "NGMS": (Asked(s_min_uncond=1.0), seen("guidance", "NGMS 1")),
+    "DeepCache": (Asked(deepcache=3), seen("DeepCache", "1 of 3")),
+    "merged tokens": (Asked(tome=0.5), seen("token merging", "0.5")),
+    "tiny VAE": (Asked(tiny_vae="taesd.safetensors"), seen("tiny VAE", "taesd.safetensors")),
     "inputs": (Asked(inputs_at_once=1), seen("inputs at once", "1")),
 }
 

@@ -53,6 +53,12 @@ def test_people_get_a_line_for_each_choice_and_notes_apart(model: str, capsys: p
         (["--promise", "deterministic", "--compile", "default"], "deterministic"),
         (["--attention", "flashy"], "unknown attention backend"),
         (["--use-cpu", "gpu"], "unknown name for --use-cpu"),
+        (["--guidance-interval", "0.3"], "is no interval"),
+        (["--guidance-interval", "5,0.3"], "is no interval"),
+        (["--deepcache", "0"], "can't be"),
+        (["--tome", "0.9"], "can't be merged"),
+        (["--s-min-uncond", "-1"], "can't be"),
+        (["--deepcache", "3", "--promise", "exact"], "add --promise fast"),
     ],
 )
 def test_a_mistake_is_one_line(model: str, more: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,6 +67,19 @@ def test_a_mistake_is_one_line(model: str, more: list[str], expected: str, capsy
     assert shown.out == ""
     assert shown.err.count("\n") == 1
     assert expected in shown.err
+
+
+def test_generate_takes_the_approximate_methods_and_the_picture_says_what_acted(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    methods = ["--guidance-interval", "0.3,12", "--s-min-uncond", "1", "--deepcache", "2", "--tome", "0.5"]
+    words = ["generate", "a cat", "--negative", "rain", "--model", model, "--size", "64x64", "--steps", "8"]
+    assert main([*words, *methods, "-o", str(tmp_path / "a.png"), "--device", "cpu", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    evidence = {each["name"]: each for each in made["speed"]["evidence"]}
+    assert all(evidence[name]["active"] for name in ("guidance", "DeepCache", "token merging"))
+    assert made["plan"]["choices"]["promise"]["value"] == "fast"
+    assert "Token merging ratio: 0.5, " in made["images"][0]["infotext"]
 
 
 def test_flags_without_a_command_are_no_mistake(capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,7 +56,20 @@ def _requested(asked: Asked) -> Iterator[tuple[str, str]]:
         yield "CUDA graphs", "on"
     if asked.offload in ("medvram", "lowvram") and not asked.is_offload_for_sdxl:
         yield "offload", asked.offload
+    yield from _shortcuts(asked)
     if asked.inputs_at_once:
         yield "inputs at once", str(asked.inputs_at_once)
     if asked.vae_tile_px:
         yield "VAE tiles", f"{asked.vae_tile_px} px"
+
+
+def _shortcuts(asked: Asked) -> Iterator[tuple[str, str]]:
+    """The approximate methods."""
+    if asked.guidance_interval is not None or asked.s_min_uncond:
+        yield "guidance", "in an interval"
+    if (asked.deepcache or 1) > 1:
+        yield "DeepCache", f"1 of {asked.deepcache}"
+    if asked.tome:
+        yield "token merging", f"{asked.tome:g}"
+    if asked.tiny_vae is not None:
+        yield "tiny VAE", asked.tiny_vae

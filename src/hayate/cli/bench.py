@@ -11,20 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hayate.cli.computing import (
-    Attention,
-    CompileMode,
-    CompileParts,
-    Graphs,
-    InputsAtOnce,
-    Layers,
-    Layout,
-    Offload,
-    Own,
-    Promise,
-    UsesProfile,
-    VaeTile,
-)
+from hayate.cli.computing import DEFAULTS, Own, takes_own
 from hayate.cli.generate import parse_size
 from hayate.cli.group import MAIN, WithMain
 from hayate.cli.measurements import described, line_of
@@ -54,6 +41,7 @@ def bench() -> None:
 
 
 @app.command(MAIN)
+@takes_own
 def run(  # noqa: PLR0917 - Typer makes a flag of each
     what: Annotated[
         str, typer.Argument(help="quick, asuka, wiki, sdxl, a picture of A1111's, or a .txt of its parameters.")
@@ -77,17 +65,7 @@ def run(  # noqa: PLR0917 - Typer makes a flag of each
     ] = True,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, fp32, fp16 or bf16.")] = None,
-    attention: Attention = None,
-    layers: Layers = None,
-    layout: Layout = None,
-    compile_mode: CompileMode = None,
-    compile_parts: CompileParts = None,
-    graphs: Graphs = None,
-    offload: Offload = None,
-    inputs_at_once: InputsAtOnce = None,
-    vae_tile: VaeTile = None,
-    promise: Promise = None,
-    profile: UsesProfile = True,
+    own: Own = DEFAULTS,
     as_json: AsJson = False,
 ) -> None:
     """Measure one configuration; A1111's flags are understood too."""
@@ -104,19 +82,6 @@ def run(  # noqa: PLR0917 - Typer makes a flag of each
     changed |= {"batch_size": batch_size, "batch_count": batch_count, "vae": vae}
     changed |= {"device": device_from(given.get(), device)}
     request = replace(preset.request, **{key: value for key, value in changed.items() if value is not None})
-    own = Own(
-        attention,
-        layers,
-        layout,
-        compile_mode,
-        compile_parts,
-        graphs,
-        offload,
-        inputs_at_once,
-        vae_tile,
-        promise,
-        profile,
-    )
     with _watched(as_json) as on_event:
         request = with_model(request, model, random, settings, on_event)
         check_family(preset, request, settings)

@@ -2,48 +2,65 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from hayate.errors import UsageError, clip
 from hayate.flags import given
 
 if TYPE_CHECKING:
     from hayate.runtime.asked import Asked
 
-Attention = Annotated[str | None, typer.Option(help="The attention backend; `hayate plan` shows which serve.")]
-Layers = Annotated[str | None, typer.Option(help="plain, fused or packed; by default what wins on this machine.")]
-Layout = Annotated[str | None, typer.Option(help="contiguous or channels-last.")]
-CompileMode = Annotated[
-    str | None, typer.Option("--compile", help="off, default, reduce-overhead or max-autotune; beside the work.")
-]
-CompileParts = Annotated[list[str] | None, typer.Option(help="unet, vae or text; may be repeated.")]
-Graphs = Annotated[bool | None, typer.Option("--graphs/--no-graphs", help="Replay steps as CUDA graphs.")]
-Offload = Annotated[str | None, typer.Option(help="none, medvram or lowvram; by default by free memory.")]
-InputsAtOnce = Annotated[int | None, typer.Option(help="Inputs that the U-Net takes in one call; by default all.")]
-VaeTile = Annotated[int | None, typer.Option(help="Decode in tiles of so many pixels; approximate.")]
-UsesProfile = Annotated[
-    bool, typer.Option("--profile/--no-profile", help="Follow what hayate tune has found, where nothing else is asked.")
-]
-Promise = Annotated[str | None, typer.Option(help="exact, deterministic or fast.")]
+_APPROXIMATE = "; approximate."
 
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """Hayate's own options of a command."""
+    """Hayate's own options of a command; each field is an option."""
 
-    attention: str | None = None
-    layers: str | None = None
-    layout: str | None = None
-    compile_mode: str | None = None
-    compile_parts: list[str] | None = None
-    graphs: bool | None = None
-    offload: str | None = None
-    inputs_at_once: int | None = None
-    vae_tile: int | None = None
-    promise: str | None = None
-    uses_profile: bool = True
+    attention: Annotated[str | None, typer.Option(help="The attention backend; `hayate plan` shows which serve.")] = (
+        None
+    )
+    layers: Annotated[
+        str | None, typer.Option(help="plain, fused or packed; by default what wins on this machine.")
+    ] = None
+    layout: Annotated[str | None, typer.Option(help="contiguous or channels-last.")] = None
+    compile_mode: Annotated[
+        str | None,
+        typer.Option("--compile", help="off, default, reduce-overhead or max-autotune; beside the work."),
+    ] = None
+    compile_parts: Annotated[list[str] | None, typer.Option(help="unet, vae or text; may be repeated.")] = None
+    graphs: Annotated[bool | None, typer.Option("--graphs/--no-graphs", help="Replay steps as CUDA graphs.")] = None
+    offload: Annotated[str | None, typer.Option(help="none, medvram or lowvram; by default by free memory.")] = None
+    inputs_at_once: Annotated[
+        int | None, typer.Option(help="Inputs that the U-Net takes in one call; by default all.")
+    ] = None
+    vae_tile: Annotated[int | None, typer.Option(help="Decode in tiles of so many pixels" + _APPROXIMATE)] = None
+    guidance_interval: Annotated[
+        str | None, typer.Option(metavar="LOW,HIGH", help="Guide between these noise levels only" + _APPROXIMATE)
+    ] = None
+    s_min_uncond: Annotated[
+        float | None,
+        typer.Option(help="A1111's NGMS: below it every second step has no negative prompt" + _APPROXIMATE),
+    ] = None
+    deepcache: Annotated[
+        int | None, typer.Option("--deepcache", metavar="N", help="One evaluation of N is whole" + _APPROXIMATE)
+    ] = None
+    tome: Annotated[float | None, typer.Option(help="The share of tokens to merge, 0 to 0.75" + _APPROXIMATE)] = None
+    tiny_vae: Annotated[
+        Path | None, typer.Option(help="A TAESD file that decodes instead of the VAE" + _APPROXIMATE)
+    ] = None
+    promise: Annotated[str | None, typer.Option(help="exact, deterministic or fast.")] = None
+    uses_profile: Annotated[
+        bool,
+        typer.Option("--profile/--no-profile", help="Follow what hayate tune has found, where nothing else is asked."),
+    ] = True
 
     def asked(self, dtype: str | None = None) -> Asked:
         """These options over A1111's flags of the same command.
@@ -65,5 +82,53 @@ class Own:
             vae_tile_px=self.vae_tile,
             promise=self.promise,
             ignores_profile=not self.uses_profile,
+            guidance_interval=parse_interval(self.guidance_interval),
+            s_min_uncond=self.s_min_uncond,
+            deepcache=self.deepcache,
+            tome=self.tome,
+            tiny_vae=None if self.tiny_vae is None else str(self.tiny_vae),
         )
         return asked_from(given.get(), own)
+
+
+DEFAULTS = Own()
+
+
+def takes_own(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command that takes `own` the options of `Own` in its place, as Typer reads them from a signature."""
+    kinds, defaults = get_type_hints(Own, include_extras=True), {each.name: each.default for each in fields(Own)}
+    before = get_type_hints(command, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    for each in inspect.signature(command).parameters.values():
+        if each.name != "own":
+            parameters.append(each.replace(annotation=before[each.name]))
+            continue
+        parameters += [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kinds[name])
+            for name, default in defaults.items()
+        ]
+    parameters.sort(key=lambda each: each.kind)
+
+    @functools.wraps(command)
+    def with_options(**words: Any) -> None:
+        own = Own(**{name: words.pop(name) for name in defaults})
+        command(**words, own=own)
+
+    with_options.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
+    with_options.__annotations__ = {each.name: each.annotation for each in parameters}
+    return with_options
+
+
+def parse_interval(text: str | None) -> tuple[float, float] | None:
+    """The two numbers of "0.3,5".
+
+    Raises: UsageError.
+    """
+    if text is None:
+        return None
+    low, _, high = text.partition(",")
+    try:
+        return float(low), float(high)
+    except ValueError:
+        hint = "two noise levels such as 0.3,5"
+        raise UsageError(f"--guidance-interval {clip(text, 30)!r} is no interval", hint=hint) from None

@@ -12,20 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hayate.cli.computing import (
-    Attention,
-    CompileMode,
-    CompileParts,
-    Graphs,
-    InputsAtOnce,
-    Layers,
-    Layout,
-    Offload,
-    Own,
-    Promise,
-    UsesProfile,
-    VaeTile,
-)
+from hayate.cli.computing import DEFAULTS, Own, takes_own
 from hayate.errors import UsageError, clip
 from hayate.flags import device_from, given
 from hayate.request import TextToImage, validate
@@ -39,6 +26,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 
 @app.command()
+@takes_own
 def generate(  # noqa: PLR0917 - Typer makes a flag of each
     prompt: Annotated[str, typer.Argument(help="What to draw, in A1111's grammar; - reads it from standard input.")],
     negative: Annotated[str, typer.Option(help="What to keep out of the picture.")] = "",
@@ -67,17 +55,7 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A folder, or a .png file.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, fp32, fp16 or bf16.")] = None,
-    attention: Attention = None,
-    layers: Layers = None,
-    layout: Layout = None,
-    compile_mode: CompileMode = None,
-    compile_parts: CompileParts = None,
-    graphs: Graphs = None,
-    offload: Offload = None,
-    inputs_at_once: InputsAtOnce = None,
-    vae_tile: VaeTile = None,
-    promise: Promise = None,
-    profile: UsesProfile = True,
+    own: Own = DEFAULTS,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Make pictures from a text. A1111's flags (--xformers, --medvram, --no-half …) are understood too."""
@@ -112,19 +90,6 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
         rho=rho,
         device=device_from(given.get(), device),
         dtype=dtype,
-    )
-    own = Own(
-        attention,
-        layers,
-        layout,
-        compile_mode,
-        compile_parts,
-        graphs,
-        offload,
-        inputs_at_once,
-        vae_tile,
-        promise,
-        profile,
     )
     run(request, own, output, as_json)
 

@@ -7,20 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hayate.cli.computing import (
-    Attention,
-    CompileMode,
-    CompileParts,
-    Graphs,
-    InputsAtOnce,
-    Layers,
-    Layout,
-    Offload,
-    Own,
-    Promise,
-    UsesProfile,
-    VaeTile,
-)
+from hayate.cli.computing import DEFAULTS, Own, takes_own
 from hayate.cli.generate import parse_size
 from hayate.flags import device_from, given
 from hayate.request import TextToImage, validate
@@ -30,23 +17,14 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 
 @app.command()
+@takes_own
 def plan(  # noqa: PLR0917 - Typer makes a flag of each
     model: Annotated[str | None, typer.Option(help="A checkpoint's name or path. Default: the built-in model.")] = None,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Size in pixels, multiples of 8.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Pictures made at once.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, fp32, fp16 or bf16.")] = None,
-    attention: Attention = None,
-    layers: Layers = None,
-    layout: Layout = None,
-    compile_mode: CompileMode = None,
-    compile_parts: CompileParts = None,
-    graphs: Graphs = None,
-    offload: Offload = None,
-    inputs_at_once: InputsAtOnce = None,
-    vae_tile: VaeTile = None,
-    promise: Promise = None,
-    profile: UsesProfile = True,
+    own: Own = DEFAULTS,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Show what would compute a picture, and why; A1111's flags are understood too."""
@@ -61,19 +39,6 @@ def plan(  # noqa: PLR0917 - Typer makes a flag of each
         dtype=dtype,
     )
     validate(request)
-    own = Own(
-        attention,
-        layers,
-        layout,
-        compile_mode,
-        compile_parts,
-        graphs,
-        offload,
-        inputs_at_once,
-        vae_tile,
-        promise,
-        profile,
-    )
     from hayate.pipeline.prepared import plan_request
 
     found = plan_request(request, load_settings(), own.asked())

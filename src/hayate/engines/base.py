@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from hayate.engines.reuse import DeepFeatures
 from hayate.models.clip import TextEncoding
 from hayate.models.config import ModelConfig
 from hayate.runtime.evidence import Evidence
@@ -64,9 +65,12 @@ class Engine(Protocol):
         """
         ...
 
-    def predict(self, x: Tensor, times: Tensor, contexts: Sequence[Tensor]) -> Tensor:
+    def predict(
+        self, x: Tensor, times: Tensor, contexts: Sequence[Tensor], features: DeepFeatures | None = None
+    ) -> Tensor:
         """The U-Net's output, noise or v as `config.prediction` says.
 
+        With `features` its deep features are kept there, or, where there are some already, used again.
         Shapes: x [B, in_channels, h, w], times [B, width] and contexts [B, …] as projected → [B, 4, h, w].
         """
         ...

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hayate.engines.base import Engine, Part
+from hayate.engines.reuse import DeepFeatures
 from hayate.models.clip import CLIPText, OpenCLIPText, TextEncoding
 from hayate.models.config import ModelConfig
 from hayate.models.unet import UNet
@@ -99,7 +100,11 @@ class CompiledEngine:
         return self.engine.project_context(context)
 
     @torch.inference_mode()
-    def predict(self, x: Tensor, times: Tensor, contexts: Sequence[Tensor]) -> Tensor:
+    def predict(
+        self, x: Tensor, times: Tensor, contexts: Sequence[Tensor], features: DeepFeatures | None = None
+    ) -> Tensor:
+        if features is not None:  # a plan compiles no U-Net that uses features again; other parts it may
+            return self.engine.predict(x, times, contexts, features)
         chunks, rest = divmod(contexts[0].shape[1], CHUNK) if contexts else (1, 0)
         outputs = None
         if not rest:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from hayate.engines.base import Part
 from hayate.engines.networks import Loaders, Networks
+from hayate.engines.reuse import DeepFeatures
+from hayate.engines.tiny import TinyVAE
 from hayate.models.clip import CLIPText, OpenCLIPText, TextEncoding
 from hayate.models.config import ModelConfig
 from hayate.models.layers import Attention
@@ -18,6 +20,7 @@ from hayate.models.unet import UNet
 from hayate.models.vae import AutoencoderKL
 from hayate.runtime.evidence import Evidence
 from hayate.runtime.graphs import CudaRecorder, GraphedStep
+from hayate.runtime.merging import TokenMerging, set_merging
 from hayate.runtime.offload import Offloader, Stage
 from hayate.runtime.precision import Precision
 from hayate.runtime.prepare import set_attention
@@ -51,6 +54,10 @@ class TorchEngine:
     """Brings networks to the device when they compute, where they don't all fit there."""
     graphed: GraphedStep | None = None
     """The U-Net's step as recorded CUDA graphs."""
+    merging: TokenMerging | None = None
+    """Gives the largest self-attentions fewer tokens."""
+    tiny: TinyVAE | None = None
+    """Decodes in place of the VAE."""
 
     def widen(self, part: Part, dtype: torch.dtype) -> TorchEngine:
         precision = replace(self.precision, **{part: dtype})
@@ -58,11 +65,13 @@ class TorchEngine:
         home = self.device if self.offloader is None else torch.device("cpu")
         if part == "vae":
             wide = replace(self, vae=files.loaders.vae(files.vae, self.config, dtype, home))
+            wide = wide if wide.tiny is None else replace(wide, tiny=wide.tiny.widen(dtype))
         else:
             networks = files.loaders.networks(files.model, home, precision)
             wide = replace(self, unet=networks.unet) if part == "unet" else replace(self, text=networks.text)
         if self.attention is not None:
             wide = wide.attending_by(self.attention)
+        wide = wide.merging_by(self.merging)
         if self.offloader is not None:
             self.offloader.send_home()
             wide = wide.offloaded(self.device, is_streamed=self.offloader.is_streamed)
@@ -76,6 +85,11 @@ class TorchEngine:
             set_attention(network, attention)
         return replace(self, attention=attention)
 
+    def merging_by(self, merging: TokenMerging | None) -> TorchEngine:
+        """This engine with its largest self-attentions over fewer tokens; engines that share its U-Net do so too."""
+        set_merging(self.unet, merging)
+        return replace(self, merging=merging)
+
     def offloaded(self, device: torch.device, *, is_streamed: bool) -> TorchEngine:
         """This engine, whose networks are in the host's memory, computing on `device` by bringing them there."""
         offloader = Offloader(self.unet, self.text, self.vae, device, is_streamed=is_streamed)
@@ -86,7 +100,9 @@ class TorchEngine:
         return replace(self, graphed=GraphedStep(self.unet.step, CudaRecorder(self.device)))
 
     def evidence(self) -> tuple[Evidence, ...]:
-        acting = (part.evidence() for part in (self.offloader, self.graphed) if part is not None)
+        acting = (
+            part.evidence() for part in (self.offloader, self.graphed, self.merging, self.tiny) if part is not None
+        )
         return (*self.prepared, *acting)
 
     @torch.inference_mode()
@@ -110,13 +126,22 @@ class TorchEngine:
         return self.unet.project_context(context.to(self.precision.unet))
 
     @torch.inference_mode()
-    def predict(self, x: Tensor, times: Tensor, contexts: Sequence[Tensor]) -> Tensor:
+    def predict(
+        self, x: Tensor, times: Tensor, contexts: Sequence[Tensor], features: DeepFeatures | None = None
+    ) -> Tensor:
         self._bring("unet")
-        step = self.graphed or self.unet.step
-        return step(x.to(self.precision.unet), times, contexts).float()
+        x = x.to(self.precision.unet)
+        if features is None:
+            return (self.graphed or self.unet.step)(x, times, contexts).float()
+        if features.deep is None:
+            output, features.deep = self.unet.step_whole(x, times, contexts)
+            return output.float()
+        return self.unet.step_shallow(x, times, contexts, features.deep.to(x.dtype)).float()
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
+        if self.tiny is not None:
+            return self.tiny.decode(latents)
         self._bring("vae")
         return self.vae.decode((latents / self.vae.config.scale).to(self.precision.vae)).float()
 

@@ -117,7 +117,9 @@ class Linear(nn.Linear):
 class Conv2d(nn.Conv2d):
     """A square convolution that can end in the sum with a residual stream."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, padding: int = 0) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, padding: int = 0, bias: bool = True
+    ) -> None:
         nn.Module.__init__(self)
         self.__dict__.update(
             in_channels=in_channels,
@@ -131,7 +133,7 @@ class Conv2d(nn.Conv2d):
             groups=1,
             padding_mode="zeros",
         )
-        _give_parameters(self, (out_channels, in_channels, kernel, kernel), out_channels)
+        _give_parameters(self, (out_channels, in_channels, kernel, kernel), out_channels if bias else None)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
@@ -202,9 +204,9 @@ def group_norm(channels: int, groups: int, *, eps: float, is_activated: bool = F
     return GroupNorm(groups, channels, eps=eps, is_activated=is_activated)
 
 
-def conv3x3(in_channels: int, out_channels: int, *, stride: int = 1, padding: int = 1) -> Conv2d:
+def conv3x3(in_channels: int, out_channels: int, *, stride: int = 1, padding: int = 1, bias: bool = True) -> Conv2d:
     """A 3×3 convolution."""
-    return Conv2d(in_channels, out_channels, 3, stride=stride, padding=padding)
+    return Conv2d(in_channels, out_channels, 3, stride=stride, padding=padding, bias=bias)
 
 
 def conv1x1(in_channels: int, out_channels: int) -> Conv2d:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,12 @@ from hayate.models.layers import (
     sinusoidal_embedding,
     split_heads,
 )
+
+Merging = Callable[[nn.Module, Tensor, Tensor, tuple[int, int]], Tensor]
+"""`merging(attend, x, residual, size)`: self-attention over fewer tokens than the map of `size` has."""
+
+SHALLOW_BLOCKS = 1
+"""Blocks at either end of the U-Net that an evaluation computes which takes the deep features of another."""
 
 
 class UNet(nn.Module):
@@ -60,14 +66,27 @@ class UNet(nn.Module):
 
         Shapes: x [B, in_channels, h, w], times [B or 1, time_width], contexts of [B, 77·chunks, 2·channels].
         """
-        skips = []
-        for block in self.input_blocks:
-            x = block(x, times, contexts)
-            skips.append(x)
-        x = self.middle_block(x, times, contexts)
-        for block in self.output_blocks:
-            x = block(torch.cat([fit(x, skips[-1]), skips.pop()], dim=1), times, contexts)
-        return self.out(x)
+        skips = _descend(self.input_blocks, x, times, contexts)
+        deep = self.middle_block(skips[-1], times, contexts)
+        return self.out(_ascend(self.output_blocks, deep, skips, times, contexts))
+
+    def step_whole(self, x: Tensor, times: Tensor, contexts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """What `step` gives, and the deep feature on the way to it.
+
+        Shapes: → [B, out_channels, h, w], [B, channels, h, w].
+        """
+        skips = _descend(self.input_blocks, x, times, contexts)
+        deep = self.middle_block(skips[-1], times, contexts)
+        deep = _ascend(list(self.output_blocks)[:-SHALLOW_BLOCKS], deep, skips, times, contexts)
+        return self.out(_ascend(list(self.output_blocks)[-SHALLOW_BLOCKS:], deep, skips, times, contexts)), deep
+
+    def step_shallow(self, x: Tensor, times: Tensor, contexts: Sequence[Tensor], deep: Tensor) -> Tensor:
+        """What `step` would give, but for the deep feature, which is another evaluation's.
+
+        Source: Ma et al. 2023 (DeepCache), eq. 5.
+        """
+        skips = _descend(list(self.input_blocks)[:SHALLOW_BLOCKS], x, times, contexts)
+        return self.out(_ascend(list(self.output_blocks)[-SHALLOW_BLOCKS:], deep, skips, times, contexts))
 
     def project_times(self, timesteps: Tensor, vector: Tensor | None, dtype: torch.dtype) -> Tensor:
         """What every residual block adds for its time and vector, side by side, for a whole schedule at once.
@@ -92,6 +111,19 @@ class UNet(nn.Module):
         """All transformer blocks, in the order of `contexts`."""
         return [each for each in self.modules() if isinstance(each, TransformerBlock)]
 
+    def largest_transformers(self) -> list[TransformerBlock]:
+        """The transformer blocks at the highest resolution that has any."""
+        config = self.config
+        level = next((index for index, depth in enumerate(config.transformer_depths) if depth), None)
+        if level is None:
+            return []
+        before = level * (config.res_blocks + 1) + 1  # the first convolution, and each level with its downsampling
+        going_in = list(self.input_blocks)[before : before + config.res_blocks]
+        after = len(self.output_blocks) - level * (config.res_blocks + 1)
+        going_out = list(self.output_blocks)[after - config.res_blocks - 1 : after]
+        blocks = [*going_in, *going_out]
+        return [each for block in blocks for each in block.modules() if isinstance(each, TransformerBlock)]
+
     def embed(self, timesteps: Tensor, vector: Tensor | None, dtype: torch.dtype) -> Tensor:
         """What every residual block is told of the time and, for SDXL, of size and pooled text.
 
@@ -99,6 +131,24 @@ class UNet(nn.Module):
         """
         embedding = self.time_embed(sinusoidal_embedding(timesteps, self.config.channels).to(dtype))
         return embedding if vector is None else embedding + self.label_emb(vector.to(dtype))
+
+
+def _descend(blocks: Iterable[nn.Module], x: Tensor, times: Tensor, contexts: Sequence[Tensor]) -> list[Tensor]:
+    """The map after each of the input blocks."""
+    skips = []
+    for block in blocks:
+        x = block(x, times, contexts)
+        skips.append(x)
+    return skips
+
+
+def _ascend(
+    blocks: Iterable[nn.Module], x: Tensor, skips: list[Tensor], times: Tensor, contexts: Sequence[Tensor]
+) -> Tensor:
+    """The map after the output blocks, each of which takes the last of `skips` away."""
+    for block in blocks:
+        x = block(torch.cat([fit(x, skips[-1]), skips.pop()], dim=1), times, contexts)
+    return x
 
 
 class Builder:
@@ -209,7 +259,7 @@ class SpatialTransformer(nn.Module):
         hidden = self.norm(x)
         hidden = self.proj_in(to_sequence(hidden)) if self.is_linear else to_sequence(self.proj_in(hidden))
         for block in self.transformer_blocks:
-            hidden = block(hidden, contexts)
+            hidden = block(hidden, contexts, x.shape[-2:])
         if self.is_linear:
             return to_map(self.proj_out(hidden, to_sequence(x)), x)
         return self.proj_out(to_map(hidden, x), x)
@@ -228,9 +278,12 @@ class TransformerBlock(nn.Module):
         self.norm1 = LayerNorm(channels)
         self.norm2 = LayerNorm(channels)
         self.norm3 = LayerNorm(channels)
+        self.merging: Merging | None = None
+        """How the self-attention is given fewer tokens; None gives it all."""
 
-    def forward(self, x: Tensor, contexts: Sequence[Tensor]) -> Tensor:
-        x = self.attn1(self.norm1(x), x)
+    def forward(self, x: Tensor, contexts: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        merging = self.merging
+        x = self.attn1(self.norm1(x), x) if merging is None else merging(self.attn1, self.norm1(x), x, size)
         x = self.attn2(self.norm2(x), contexts[self.number], x)
         return self.ff(self.norm3(x), x)
 
@@ -247,7 +300,7 @@ class SelfAttention(nn.Module):
         self.to_v = Linear(channels, channels, bias=False)
         self.to_out = nn.Sequential(Linear(channels, channels))
 
-    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         q, k, v = (split_heads(project(x), self.heads) for project in (self.to_q, self.to_k, self.to_v))
         return self.to_out[0](merge_heads(self.attention(q, k, v)), residual)
 

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from hayate.engines.base import Engine
+from hayate.engines.reuse import FeatureReuse
 from hayate.models.config import Prediction
+from hayate.pipeline.acted import Acted
 from hayate.pipeline.guidance import Guidance, combine
 from hayate.samplers.table import Noise, StepTable
 
@@ -50,13 +52,15 @@ class Conditions:
     contexts: tuple[Sequence[Tensor], ...]
     """For each variant the keys and values of every transformer block, [prompts, length, 2·channels]."""
 
-    def at(self, row: int, variant: int, images: int) -> tuple[Tensor, Sequence[Tensor]]:
-        """Times and contexts of one evaluation, each prompt repeated for every image of the batch."""
-        prompts = len(self.contexts[variant][0])
-        times = self.times[variant][row].expand(prompts, -1)
+    def at(self, row: int, variant: int, images: int, prompts: int) -> tuple[Tensor, Sequence[Tensor]]:
+        """Times and contexts of one evaluation's first `prompts`, each repeated for every image of the batch."""
+        contexts = self.contexts[variant]
+        times = self.times[variant][row].expand(len(contexts[0]), -1)
+        if prompts < len(times):
+            times, contexts = times[:prompts], [context[:prompts] for context in contexts]
         if images == 1:
-            return times, self.contexts[variant]
-        contexts = [context.repeat_interleave(images, dim=0) for context in self.contexts[variant]]
+            return times, contexts
+        contexts = [context.repeat_interleave(images, dim=0) for context in contexts]
         return times.repeat_interleave(images, dim=0), contexts
 
 
@@ -83,12 +87,16 @@ def denoise(
     noise: LatentNoise,
     *,
     on_row: StepCallback,
+    reuse: FeatureReuse | None = None,
+    acted: Acted | None = None,
 ) -> Tensor:
     """The latents at the end of `table`.
 
+    `reuse` says which evaluations take another's deep features; `acted` is told what was left out.
+
     Shapes: → [B, 4, h, w] float32, not looked at: pipeline.guards does, after the loop.
     """
-    first = noise.first
+    first, acted = noise.first, acted or Acted()
     plan = plan_table(table, engine.config.prediction, first.device)
     slots = plan.matrix.shape[1]
     state = torch.zeros((slots, *first.shape), device=first.device)
@@ -97,9 +105,15 @@ def denoise(
     rows = len(plan.matrix)
     for row in range(rows):
         x = state[0]
-        told = conditions.at(row, guidance.variant_of_evaluation[row], len(x))
-        outputs = engine.predict((x * plan.scale_in[row]).repeat(guidance.batch, 1, 1, 1), *told)
-        output, negative_output = combine(outputs.view(guidance.batch, *x.shape), guidance.weights)
+        variant, prompts = guidance.variant_of_evaluation[row], guidance.batch_at(row)
+        told = conditions.at(row, variant, len(x), prompts)
+        inputs = (x * plan.scale_in[row]).repeat(prompts, 1, 1, 1)
+        features = () if reuse is None else (reuse.next(len(inputs), variant),)
+        acted.evaluations += 1
+        acted.unguided += prompts < guidance.batch
+        acted.reused += reuse is not None and reuse.is_reusing
+        outputs = engine.predict(inputs, *told, *features).view(prompts, *x.shape)
+        output, negative_output = combine(outputs, guidance.weights)
         kept = plan.skip[row] * x
         denoised, negative = kept + plan.out[row] * output, kept + plan.out[row] * negative_output
         wanted = table.noise[row]

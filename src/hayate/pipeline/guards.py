@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from hayate.engines.base import Engine, Part
+from hayate.engines.reuse import DeepFeatures
 from hayate.errors import EngineError, clip
 from hayate.models.clip import TextEncoding
 from hayate.models.config import ModelConfig
+from hayate.pipeline.acted import Acted
 from hayate.pipeline.tiles import PX_PER_LAT, decode_tiled, smaller_tile
 from hayate.runtime.evidence import Evidence
 from hayate.runtime.precision import Precision, dtype_name
@@ -55,6 +57,8 @@ class Guard:
     """Calls of the U-Net for a part of a batch."""
     tiles: int = 0
     """Tiles that the VAE decoded."""
+    acted: Acted = field(default_factory=Acted)
+    """What the loop left out; the loop's to count."""
 
     @property
     def config(self) -> ModelConfig:
@@ -77,13 +81,15 @@ class Guard:
     def project_context(self, context: Tensor) -> Sequence[Tensor]:
         return self.engine.project_context(context)
 
-    def predict(self, x: Tensor, times: Tensor, contexts: Sequence[Tensor]) -> Tensor:
+    def predict(
+        self, x: Tensor, times: Tensor, contexts: Sequence[Tensor], features: DeepFeatures | None = None
+    ) -> Tensor:
         """The U-Net's output, if need be for fewer inputs at once: prompt and negative prompt apart, then half of each.
 
         Raises: EngineError when memory does not suffice for a single one.
         """
         while True:
-            output = attempt(lambda: self._predict(x, times, contexts))
+            output = attempt(lambda: self._predict(x, times, contexts, features))
             if isinstance(output, Tensor):
                 return output
             self._take_less(x, output)
@@ -180,13 +186,25 @@ class Guard:
         until = ", now and in future" if self.on_widened(part, now) else ""
         self.notes.append(f"the {TITLES[part]} {what}; it computes in {dtype_name(now)}{until}")
 
-    def _predict(self, x: Tensor, times: Tensor, contexts: Sequence[Tensor]) -> Tensor:
+    def _predict(self, x: Tensor, times: Tensor, contexts: Sequence[Tensor], features: DeepFeatures | None) -> Tensor:
         most = self.inputs_at_once
         if most is None or len(x) <= most:
-            return self.engine.predict(x, times, contexts)
+            return self._call(x, times, contexts, features)
         parts = [slice(start, start + most) for start in range(0, len(x), most)]
         self.parts += len(parts)
-        return torch.cat([self.engine.predict(x[p], times[p], [context[p] for context in contexts]) for p in parts])
+        left = [None if features is None else features.of(part) for part in parts]
+        outputs = [
+            self._call(x[part], times[part], [context[part] for context in contexts], kept)
+            for part, kept in zip(parts, left, strict=True)
+        ]
+        if features is not None and features.deep is None:
+            features.join([kept for kept in left if kept is not None])
+        return torch.cat(outputs)
+
+    def _call(self, x: Tensor, times: Tensor, contexts: Sequence[Tensor], features: DeepFeatures | None) -> Tensor:
+        if features is None:
+            return self.engine.predict(x, times, contexts)
+        return self.engine.predict(x, times, contexts, features)
 
     def _take_less(self, x: Tensor, shortage: Shortage) -> None:
         """A smaller plan for the U-Net: half the inputs; prompt and negative prompt are the halves of a batch."""

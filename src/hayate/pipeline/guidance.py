@@ -6,14 +6,16 @@ Source: Ho & Salimans 2022; Liu et al. 2022 for composed prompts (`AND`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from hayate.engines.base import Engine
 from hayate.pipeline.encode import Conditioning, TextStyle, encode_texts
 from hayate.prompt.schedule import Prompt, Stage
+from hayate.runtime.approximate import Approximate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +38,21 @@ class Guidance:
     """Scale of each prompt's difference from the negative one; empty when only the prompt is evaluated."""
     has_padding: bool
     """Whether prompt and negative prompt had different lengths, so that the shorter was padded."""
+    unguided: frozenset[int] = frozenset()
+    """Evaluations that go without the negative prompt, which the others have."""
 
     @property
     def batch(self) -> int:
         """How many U-Net inputs each image takes."""
         return self.variants[0].context.shape[0]
+
+    def batch_at(self, evaluation: int) -> int:
+        """How many of them are given to one evaluation."""
+        return self.batch - (evaluation in self.unguided)
+
+    def limited(self, sigmas: np.ndarray, limits: Approximate) -> Guidance:
+        """This guidance, acting only where `limits` let it."""
+        return replace(self, unguided=unguided(sigmas, limits)) if self.weights else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,16 +105,31 @@ def stage_index(stages: Sequence[Stage], evaluation: int) -> int:
     return next((index for index, stage in enumerate(stages) if evaluation <= stage.until_step), len(stages) - 1)
 
 
+def unguided(sigmas: np.ndarray, limits: Approximate) -> frozenset[int]:
+    """The evaluations, by their noise levels, at which `limits` do without the negative prompt.
+
+    Shapes: sigmas [evaluations].
+    Source: Kynkäänniemi et al. 2024, eq. 5, for the interval; A1111 behaviour for `s_min_uncond` (NGMS): of the
+    evaluations below it, those with an odd number when counting from 0.
+    """
+    low, high = limits.guidance_interval or (0.0, np.inf)
+    is_outside = (sigmas < low) | (sigmas > high)
+    is_odd = np.arange(len(sigmas)) % 2 == 1
+    is_skipped = is_outside | (is_odd & (sigmas < limits.s_min_uncond))
+    return frozenset(np.flatnonzero(is_skipped).tolist())
+
+
 def combine(outputs: Tensor, weights: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """The guided prediction and the negative prompt's own.
+    """The guided prediction and the negative prompt's own; where that is left out, the first prompt stands in for it.
 
     Shapes: outputs [prompts (+ 1), B, C, h, w] → two of [B, C, h, w].
+    Source: A1111 behaviour, for what stands in.
     """
     if not weights:
         return outputs[0], outputs[0]
-    negative = outputs[-1]
+    negative = outputs[-1] if len(outputs) > len(weights) else outputs[0]
     guided = negative
-    for output, weight in zip(outputs[:-1], weights, strict=True):
+    for output, weight in zip(outputs[: len(weights)], weights, strict=True):
         guided = guided + (output - negative) * weight
     return guided, negative
 

@@ -12,6 +12,7 @@ from hayate.pipeline.infotext import Infotext, order_parameters
 from hayate.pipeline.noise import NoiseSource
 from hayate.pipeline.resolve import Job
 from hayate.prompt.chunks import Emphasis
+from hayate.runtime.approximate import Approximate
 from hayate.runtime.evidence import Evidence
 from hayate.samplers.table import Fresh
 
@@ -41,8 +42,10 @@ def describe(job: Job, guidance: Guidance, number: int, model: Mapping[str, str]
         "ENSD": job.ensd or None if Fresh in map(type, job.table.noise) else None,
         "RNG": None if job.noise_source is NoiseSource.GPU else job.noise_source.value,
         "Emphasis": job.style.emphasis.value if _emphasis_matters(job) else None,
+        "NGMS": job.approximate.s_min_uncond or None,
         "Pad conds": "True" if guidance.has_padding else None,
         **_tuning(job),
+        **_shortcuts(job.approximate),
         "Version": f"Hayate {__version__}",
     }
     return Infotext(prompt=job.prompt_text, negative_prompt=job.negative_text, parameters=order_parameters(values))
@@ -97,6 +100,17 @@ def _emphasis_matters(job: Job) -> bool:
     return job.style.emphasis is not Emphasis.ORIGINAL and any(
         mark in text for text in (job.prompt_text, job.negative_text) for mark in "(["
     )
+
+
+def _shortcuts(methods: Approximate) -> dict[str, str | float | None]:
+    """The approximate methods, under A1111's keys where it has one."""
+    interval = methods.guidance_interval
+    return {
+        "Token merging ratio": methods.tome or None,
+        "Guidance interval": f"{interval[0]:g}-{interval[1]:g}" if interval else None,
+        "DeepCache": methods.deepcache if methods.deepcache > 1 else None,
+        "VAE Decoder": "TAESD" if methods.tiny_vae else None,
+    }
 
 
 def _tuning(job: Job) -> dict[str, float | None]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from hayate.engines.tiny import check_tiny
 from hayate.errors import MissingDependency, UsageError
 from hayate.models.config import ModelConfig
 from hayate.pipeline.noise import resolve_source
@@ -73,6 +74,9 @@ def prepare_request(request: TextToImage, settings: Settings, asked: Asked | Non
     source, why = resolve_source(job.noise_source, device.torch)
     job = job.with_noise_source(source, why if request.noise_source else "")
     plan = plan_job(asked_with(asked, request, settings), device, config, job, settings.data_dir)
+    job = job.with_approximate(plan.approximate)
+    if plan.approximate.tiny_vae is not None:
+        check_tiny(plan.approximate.tiny_vae)
     if plan.vae_tile_px is not None:
         check_tile(plan.vae_tile_px)
     return Prepared(job=job, plan=plan, files=files, config=config, noise_reason=why)

@@ -20,6 +20,7 @@ from hayate.prompt.schedule import Prompt, parse_prompt
 from hayate.prompt.styles import apply_styles, choose_styles, read_styles
 from hayate.prompt.tokenizer import load_tokenizer
 from hayate.request import TextToImage
+from hayate.runtime.approximate import EXACT, Approximate
 from hayate.samplers.catalogue import SamplerInfo, build, resolve_sampler
 from hayate.samplers.sigmas import (
     NoiseSchedule,
@@ -78,6 +79,8 @@ class Job:
     batch_count: int
     notes: tuple[str, ...]
     """What the user should know: choices made for them, and what was asked for but does not act."""
+    approximate: Approximate = EXACT
+    """What is left out of the work."""
 
     def seeds_of(self, number: int) -> tuple[int, int]:
         """Seed and variation seed of picture `number`: each has the next seed, or with variations the next subseed.
@@ -96,6 +99,20 @@ class Job:
     def with_noise_source(self, source: NoiseSource, note: str) -> Job:
         """This job drawing its noise from `source`, with a note why if that needs saying."""
         return replace(self, noise_source=source, notes=(*self.notes, note) if note else self.notes)
+
+    def with_approximate(self, methods: Approximate) -> Job:
+        """This job leaving out what `methods` say, as far as the sampler does not need it."""
+        if not methods.limits_guidance():
+            return replace(self, approximate=methods)
+        obstacle = None
+        if self.guidance.needs_negative:
+            obstacle = f"{self.sampler.name} needs the negative prompt at every step"
+        elif self.guidance.scale == 1 and [prompt.weight for prompt in self.prompt.subprompts] == [1]:
+            obstacle = "at this CFG scale there is no guidance to leave out"
+        if obstacle is None:
+            return replace(self, approximate=methods)
+        fewer = replace(methods, guidance_interval=None, s_min_uncond=0.0)
+        return replace(self, approximate=fewer, notes=(*self.notes, f"guidance is not limited: {obstacle}"))
 
     def noise_request(self, seeds: Seeds, device: torch.device) -> NoiseRequest:
         """What decides the random numbers of one batch."""

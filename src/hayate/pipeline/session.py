@@ -203,7 +203,12 @@ class Making:
             seconds=dict(self.seconds),
             rows=self.rows,
             peak_memory_bytes=peak_memory_bytes(self.plan.device.torch),
-            evidence=(*self.guard.evidence(), attention_evidence(self.plan.attention), *self.workspace.evidence()),
+            evidence=(
+                *self.guard.evidence(),
+                *self.guard.acted.evidence(self.plan.approximate),
+                attention_evidence(self.plan.attention),
+                *self.workspace.evidence(),
+            ),
         )
 
     def _save(self, batch: Batch, index: int, about: Mapping[str, Any]) -> SavedPicture:

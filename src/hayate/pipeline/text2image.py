@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hayate.engines.base import Engine
+from hayate.engines.reuse import FeatureReuse
 from hayate.errors import HayateError
 from hayate.pipeline.decode import Batch, Decoder, Sampled
 from hayate.pipeline.denoise import Conditions, LatentNoise, StepCallback, denoise, project_conditions
@@ -56,6 +57,7 @@ def tell(guard: Guard, job: Job, guidance: Guidance | None = None) -> Told:
     """Encodes the prompts, unless `guidance` has them encoded, and projects them for the whole schedule."""
     if guidance is None:
         guidance = build_guidance(guard, (job.prompt, job.negative), job.style, job.guidance, job.table.rows)
+        guidance = guidance.limited(job.table.sigma, job.approximate)
     return Told(guidance=guidance, conditions=project_conditions(guard, job.table, guidance))
 
 
@@ -69,7 +71,16 @@ def sample(guard: Guard, job: Job, told: Told, seeds: Seeds, on_row: StepCallbac
     request = job.noise_request(seeds, guard.device)
     while True:
         noise = latent_noise(job.table, request)  # anew, so that every attempt is given the same numbers
-        latents = denoise(guard, job.table, told.guidance, told.conditions, noise, on_row=on_row)
+        latents = denoise(
+            guard,
+            job.table,
+            told.guidance,
+            told.conditions,
+            noise,
+            on_row=on_row,
+            reuse=FeatureReuse(job.approximate.deepcache) if job.approximate.deepcache > 1 else None,
+            acted=guard.acted,
+        )
         if guard.is_good(latents):
             _await(latents)
             return told, latents

@@ -15,12 +15,14 @@ from hayate.engines.base import Engine
 from hayate.engines.compiled import CompiledEngine
 from hayate.engines.networks import loaders_for
 from hayate.engines.store import ModelStore
+from hayate.engines.tiny import load_tiny
 from hayate.engines.torch import TorchEngine
 from hayate.runtime.compile.compiler import Compiler
 from hayate.runtime.compile.spec import Mode
 from hayate.runtime.compile.workshop import CompileOptions
 from hayate.runtime.evidence import Evidence
 from hayate.runtime.graphs import CudaRecorder, GraphedStep, Recorder
+from hayate.runtime.merging import TokenMerging
 from hayate.runtime.offload import Offloader
 from hayate.runtime.plan import Plan
 from hayate.runtime.precision import Precision
@@ -82,7 +84,7 @@ class Workspace:
         home = device if plan.offload == "none" else _HOST
         self._make_way((plan.offload, device))
         base = self._store_for(plan.preparation, home).engine(model, home, precision, vae)
-        engine = base.attending_by(plan.attention.attention)
+        engine = _shortened(base.attending_by(plan.attention.attention), plan)
         if plan.offload != "none":
             return self._offloaded(base, engine, plan)
         if plan.compile is not Mode.OFF:
@@ -175,3 +177,12 @@ class Workspace:
         else:
             self._compiled = (base, wanted)
         return self._compiled[1]
+
+
+def _shortened(engine: TorchEngine, plan: Plan) -> TorchEngine:
+    """The engine with what its networks leave out; what a plan before left out is taken back."""
+    methods, device = plan.approximate, plan.device.torch
+    engine = engine.merging_by(TokenMerging(methods.tome) if methods.tome else None)
+    if methods.tiny_vae is None:
+        return engine
+    return replace(engine, tiny=load_tiny(methods.tiny_vae, device, engine.precision.vae, plan.preparation))

@@ -39,6 +39,12 @@ class Asked:
     """How many inputs the U-Net takes in one call; with guidance an image is two."""
     vae_tile_px: int | None = None
     checks_nan: bool = True
+    guidance_interval: tuple[float, float] | None = None
+    """The noise levels between which guidance acts."""
+    s_min_uncond: float | None = None
+    deepcache: int | None = None
+    tome: float | None = None
+    tiny_vae: str | None = None
     promise: str | None = None
     ignores_profile: bool = False
     """Whether the plan is to be the default one, though something was tuned."""

@@ -38,6 +38,6 @@ class FusedSelfAttention(nn.Module):
         self.to_qkv.weight = nn.Parameter(weight, requires_grad=False)
         self.to_out = layer.to_out
 
-    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         q, k, v = (split_heads(part, self.heads) for part in self.to_qkv(x).chunk(3, dim=-1))
         return self.to_out[0](merge_heads(self.attention(q, k, v)), residual)

@@ -11,6 +11,7 @@ import torch
 
 from hayate.errors import MissingDependency, UnknownName, UsageError
 from hayate.models.config import Family, ModelConfig
+from hayate.runtime.approximate import Approximate, Obstacles, resolve_approximate
 from hayate.runtime.asked import Asked
 from hayate.runtime.attention.choose import ChosenAttention, choose_attention
 from hayate.runtime.compile.spec import Mode
@@ -67,6 +68,7 @@ class Plan:
     inputs_at_once: int | None
     vae_tile_px: int | None
     checks_nan: bool
+    approximate: Approximate
     promise: Promise
     choices: tuple[Choice, ...]
     notes: tuple[str, ...]
@@ -110,13 +112,20 @@ def resolve_plan(asked: Asked, facts: Facts, config: ModelConfig, work: Work) ->
                 tile_px, found, offload = smaller, less, with_it
                 tiled = "a whole picture does not fit the memory that is free"
                 break
-    promise, promised = _promise(asked, attention, tile_px)
     mode, compiled = _compile(asked, facts, offload.offload)
     layers, layered = _layers(asked, facts, config, precision, mode)
     is_packed = layers == "packed"
     is_last, last = _layout(asked, facts, is_packed)
     is_graphed, graphed = _graphs(asked, facts, mode, is_offloaded=offload.offload != "none")
     parts: frozenset[Part] = frozenset(_known("network", part, PARTS) for part in asked.compile_parts or ("unet",))
+    obstacles = Obstacles(
+        is_compiled=mode is not Mode.OFF and "unet" in parts,
+        is_vae_compiled=mode is not Mode.OFF and "vae" in parts,
+        is_graphed=is_graphed,
+        is_streamed=offload.offload == "lowvram",
+    )
+    approximate, rows, unable = resolve_approximate(asked, obstacles)
+    promise, promised = _promise(asked, attention, tile_px, approximate)
     dtypes = " ".join(f"{part} {dtype_name(getattr(precision, part))}" for part in PARTS)
     choices = (
         Choice(name="device", value=device.title, reason=device.reason),
@@ -137,6 +146,7 @@ def resolve_plan(asked: Asked, facts: Facts, config: ModelConfig, work: Work) ->
             value="on" if asked.checks_nan else "off",
             reason="one look after the loop" if asked.checks_nan else "asked for",
         ),
+        *(Choice(name=row.name, value=row.value, reason=row.reason) for row in rows),
         Choice(name="promise", value=promise, reason=promised),
     )
     return Plan(
@@ -154,9 +164,16 @@ def resolve_plan(asked: Asked, facts: Facts, config: ModelConfig, work: Work) ->
         inputs_at_once=asked.inputs_at_once,
         vae_tile_px=tile_px,
         checks_nan=asked.checks_nan,
+        approximate=approximate,
         promise=promise,
         choices=choices,
-        notes=(*asked.notes, *notes, *_warnings(asked, facts, precision, offload), *_unmet(asked, mode, compiled)),
+        notes=(
+            *asked.notes,
+            *notes,
+            *_warnings(asked, facts, precision, offload),
+            *_unmet(asked, mode, compiled),
+            *unable,
+        ),
     )
 
 
@@ -194,10 +211,12 @@ def _attention(
         return chosen, (f"{error}; {chosen.backend.name} serves instead",)
 
 
-def _promise(asked: Asked, attention: ChosenAttention, tile_px: int | None) -> tuple[Promise, str]:
+def _promise(
+    asked: Asked, attention: ChosenAttention, tile_px: int | None, methods: Approximate
+) -> tuple[Promise, str]:
     """What the plan as a whole keeps to."""
     parts = {"tiles of the VAE": bool(tile_px), attention.backend.name: not attention.backend.is_exact}
-    approximate = [name for name, is_so in parts.items() if is_so]
+    approximate = [*(name for name, is_so in parts.items() if is_so), *methods.titles()]
     if asked.promise is None:
         if approximate:
             return "fast", f"{' and '.join(approximate)} change pictures a little"

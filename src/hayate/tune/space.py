@@ -16,6 +16,8 @@ from hayate.runtime.facts import Facts
 from hayate.runtime.memory import Work
 from hayate.runtime.plan import Plan, resolve_plan
 
+INTERVALS = ((0.3, 3.0), (0.3, 5.0), (0.2, 14.7))
+"""Units: sigma. The middle one is the paper's for SDXL, the last only spares the end."""
 COMPILE_S = 60.0
 """Less time than this is never enough for a compiled step."""
 
@@ -59,10 +61,22 @@ def groups(place: Place) -> list[list[tuple[str, dict[str, Any]]]]:
         [(f"VAE {name}", {"vae_dtype": name}) for name in types],
         [(f"{half} inputs at once", {"inputs_at_once": half})] if (half := place.work.inputs // 2) else [],
     ]
+    if place.promise == "fast":
+        found += _shortcuts()
     modes = ["default", "reduce-overhead", "max-autotune"] if is_cuda else ["default"]
     if place.promise != "deterministic":
         found.append([(f"compile {mode}", {"compile": mode, "layers": "fused"}) for mode in modes])
     return [group for group in found if group]
+
+
+def _shortcuts() -> list[list[tuple[str, dict[str, Any]]]]:
+    """Methods that leave work out, each from the boldest to the most careful."""
+    return [
+        [(f"DeepCache {every}", {"deepcache": every}) for every in (5, 3, 2)],
+        [(f"guidance {low:g} to {high:g}", {"guidance_interval": (low, high)}) for low, high in INTERVALS],
+        [(f"NGMS {sigma:g}", {"s_min_uncond": sigma}) for sigma in (3.0, 1.0)],
+        [(f"{share:.0%} of tokens merged", {"tome": share}) for share in (0.5, 0.25)],
+    ]
 
 
 def candidates(group: list[tuple[str, dict[str, Any]]], best: Asked, place: Place) -> Iterator[Candidate | Refused]:
@@ -96,7 +110,7 @@ def key_of(plan: Plan) -> tuple[object, ...]:
     precision: tuple[torch.dtype, ...] = (plan.precision.unet, plan.precision.text, plan.precision.vae)
     ways = (plan.is_fused, plan.is_packed, plan.is_channels_last, plan.is_graphed, plan.inputs_at_once)
     compiled = (plan.compile.value, tuple(sorted(plan.compile_parts)) if plan.compile.value != "off" else ())
-    return precision, plan.attention.backend.name, ways, compiled, plan.vae_tile_px, plan.offload
+    return precision, plan.attention.backend.name, ways, compiled, plan.vae_tile_px, plan.offload, plan.approximate
 
 
 def _unpromised(plan: Plan, promise: str) -> str | None:

@@ -25,7 +25,7 @@ HOPELESS = 1.5
 """Who is so many times slower than the best in its first steps is given up."""
 PATIENCE = 4.0
 """How many times the default's first picture a trial may take before it is taken for hung."""
-RACES = 3
+RUNS, RACES = 3, 3
 OnRow = Callable[[Row], None]
 
 
@@ -233,7 +233,7 @@ class Search:
 
     def _runs(self, steps: int) -> int:
         """Runs after the first: none where the budget bore the fewest steps only, unless bits must be compared."""
-        return 2 if steps > FEWEST_STEPS else int(self._aim.place.promise == "deterministic")
+        return RUNS if steps > FEWEST_STEPS else int(self._aim.place.promise == "deterministic")
 
     def _tell(self, row: Row) -> None:
         self.outcome.rows.append(row)

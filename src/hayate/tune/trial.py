@@ -32,7 +32,7 @@ class Trial:
     """What came of it."""
 
     row_s: list[float]
-    """Seconds of a U-Net batch, of every one that was no warm-up."""
+    """Seconds of a U-Net batch, the mean of a whole picture, for every run that was no warm-up."""
     decode_s: float
     encode_s: float
     first_s: float

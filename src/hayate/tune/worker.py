@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,15 +74,17 @@ class Server:
 
     def _try(self, task: Task, request: TextToImage, asked: Asked) -> Trial:
         runs = [_Run(self, request, asked)]
-        row_s = runs[0].row_s[1:] if self._is_synchronous(request) else []
-        is_hopeless = bool(task.hopeless_row_s and row_s and min(row_s) > task.hopeless_row_s)
+        row_s = [runs[0].warm_row_s] if self._is_synchronous(request) else []
+        is_hopeless = bool(task.hopeless_row_s and row_s and row_s[0] > task.hopeless_row_s)
         if task.compile_limit_s and not is_hopeless:
             self._workspace.settle(task.compile_limit_s)
             runs.append(_Run(self, request, asked))
+            row_s = [runs[-1].mean_row_s]
+        if task.runs and not is_hopeless:
             row_s = []
-        for _ in range(0 if is_hopeless else task.runs):
-            runs.append(_Run(self, request, asked))
-            row_s += runs[-1].row_s if self._is_synchronous(request) else [runs[-1].mean_row_s]
+            for _ in range(task.runs):
+                runs.append(_Run(self, request, asked))
+                row_s.append(runs[-1].mean_row_s)
         last = runs[-1]
         pictures = [each.pictures for each in runs[-2:]] if len(runs) > 1 else []
         seconds = last.report.seconds
@@ -132,7 +133,9 @@ class _Run:
         self.report = server.make(request, asked, times)
         self.total_s = time.perf_counter() - started
         self.mean_row_s = self.report.seconds["sample"] / max(self.report.rows, 1)
-        self.row_s = [after - before for before, after in pairwise(times)] or [self.mean_row_s]
+        """Over the whole picture: rows are not alike where a method leaves some of their work out."""
+        self.warm_row_s = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else self.mean_row_s
+        """The same without the first row."""
         self.pictures = np.stack([np.asarray(Image.open(each.path)) for each in self.report.pictures])
 
 

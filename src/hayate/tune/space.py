@@ -53,11 +53,11 @@ def groups(place: Place) -> list[list[tuple[str, dict[str, Any]]]]:
     types = ["bf16", "fp32"] if is_cpu else ["fp16", "bf16"]
     layers = ["packed", "fused", "plain"] if is_cpu else ["fused", "plain"]
     found = [
-        [(f"precision {name}", {"dtype": name}) for name in types],
         [(f"layers {name}", {"layers": name}) for name in layers],
         [(f"attention {name}", {"attention": name}) for name in BACKENDS],
         [(f"layout {name}", {"layout": name}) for name in ("channels-last", "contiguous")],
         [("CUDA graphs", {"is_graphed": True})] if is_cuda else [],
+        [(f"precision {name}", {"dtype": name}) for name in types],
         [(f"VAE {name}", {"vae_dtype": name}) for name in types],
         [(f"{half} inputs at once", {"inputs_at_once": half})] if (half := place.work.inputs // 2) else [],
     ]

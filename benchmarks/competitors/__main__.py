@@ -88,12 +88,13 @@ def table(result: dict) -> str:
 
 def checkpoint(folder: Path) -> Path:
     """The file of random weights, written the first time."""
-    from tests.make_sd15_file import make_sd15_file
+    from hayate.bench.random_model import shapes_of, write_random
+    from hayate.models.config import SD1
 
     file = folder / "sd15-random.safetensors"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        make_sd15_file(file)
+        write_random(file, shapes_of(SD1))
     return file
 
 

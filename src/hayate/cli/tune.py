@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -67,7 +69,7 @@ def run(  # noqa: PLR0917 - Typer makes a flag of each
     width_px, height_px = parse_size(size, "--size")
     request = replace(QUICK, steps=steps, width_px=width_px, height_px=height_px, batch_size=batch_size)
     request = replace(request, prompt=prompt or QUICK.prompt, device=device_from(given.get(), device))
-    with _table(as_json) as table:
+    with _table(as_json, budget_s) as table:
         request = with_model(request, model, random, settings, table.event)
         aim, prepared = aim_for(request, settings, budget_s, promise, min_psnr)
         search = Search(aim, on_row=table.row, on_event=table.event)
@@ -217,21 +219,18 @@ class Table:
 
     HEAD = f"{'setting':<28} {'it/s (range)':<24} {'first':>7} {'peak':>9} {'picture':>10} {'bits':>6}  verdict"
 
-    def __init__(self, status: Any) -> None:
-        self._status = status
+    def __init__(self, on_event: Callable[[str], None], *, is_silent: bool = False) -> None:
+        self.event = on_event
+        self._is_silent = is_silent
         self._has_head = False
 
     def row(self, row: Row) -> None:
-        if self._status is None:
+        if self._is_silent:
             return
         if not self._has_head:
             typer.echo(self.HEAD)
             self._has_head = True
         typer.echo(line_of(row))
-
-    def event(self, what: str) -> None:
-        if self._status is not None and hasattr(self._status, "update"):
-            self._status.update(what)
 
 
 def line_of(row: Row) -> str:
@@ -251,18 +250,24 @@ def line_of(row: Row) -> str:
 
 
 @contextmanager
-def _table(is_silent: bool) -> Iterator[Table]:
-    """The table on standard output, and on a terminal what is being tried."""
+def _table(is_silent: bool, budget_s: float) -> Iterator[Table]:
+    """The table on standard output, and on a terminal a bar of the budget with what is being tried."""
     from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    if is_silent:
-        yield Table(None)
-    elif not console.is_terminal:
-        yield Table(object())
-    else:
-        with console.status("") as status:
-            yield Table(status)
+    if is_silent or not console.is_terminal:
+        yield Table(lambda what: None, is_silent=is_silent)
+        return
+    columns = (BarColumn(), TimeElapsedColumn(), TextColumn("of {task.fields[budget]}: {task.description}"))
+    with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
+        started, budget = time.monotonic(), f"{budget_s:.0f} s"
+        task = bar.add_task("getting ready", total=budget_s, budget=budget)
+
+        def on_event(what: str) -> None:
+            bar.update(task, description=what, completed=min(budget_s, time.monotonic() - started))
+
+        yield Table(on_event)
 
 
 @app.command("steps")
@@ -313,7 +318,7 @@ def save_steps(  # noqa: PLR0917 - Typer makes a flag of each
     if output.suffix.lower() != ".png":
         raise UsageError(f"{output} is no .png file", hint="the contact sheet is a PNG, such as -o steps.png")
     check_writable(resolve_target(output))
-    with _table(as_json) as table:
+    with _table(as_json, saving.budget_s) as table:
         saved = saver.save_steps(saving, load_settings(), asked_from(given.get(), Asked()), table.event)
     saver.sheet(saved).save(output)
     chart = output.with_suffix(".svg")

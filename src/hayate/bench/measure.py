@@ -137,7 +137,7 @@ def _object(order: Order, first: Made, made: list[Made], compile_s: float | None
         },
         "work": _work(report),
         "machine": fingerprint(),
-        "asked": said(order.asked),
+        "asked": {name: value for name, value in said(order.asked).items() if name != "ignores_profile"},
         "choices": report.plan["choices"],
         "dtype": report.plan["dtype"],
         "first": _rounded(first.seconds),

@@ -161,6 +161,9 @@ class Search:
         except TrialFailed as error:
             self._tell(Row(name=candidate.name, verdict=Verdict.FAILED, reason=error.message, asked=candidate.asked))
             return
+        finally:
+            if candidate.compile_limit_s:
+                worker.close()  # a compiler that is still at work would take the time of the trials to come
         row = judge.judge(candidate.name, candidate.asked, trial, best)
         self._tell(row)
         if row.verdict is Verdict.FASTER or (best is None and row.verdict.is_sound):
@@ -170,18 +173,26 @@ class Search:
         """How long a trial may take; None where there is no time for it, the last race being kept free."""
         if best is None:
             return self.left_s if self.left_s > 1 else None
-        is_new = self.outcome.best is not None and self.outcome.best.verdict is not Verdict.DEFAULT
-        run_s = best.picture_s(best.rows)
-        race_s = 2 * (best.first_s + RACES * run_s) if is_new else 0.0
-        needed_s = best.first_s + self._runs(self.outcome.steps) * run_s
-        left_s = self.left_s - race_s
+        left_s, needed_s = self.left_s - self._race_s(best), self._trial_s(best)
         if left_s < needed_s + candidate.compile_limit_s:
             return None
         patience_s = max(self._aim.patience_s, PATIENCE * best.first_s) + self._compile_s(candidate)
         return min(left_s, patience_s)
 
+    def _race_s(self, best: Trial) -> float:
+        """What is kept free for the last race, if there will be one."""
+        is_new = self.outcome.best is not None and self.outcome.best.verdict is not Verdict.DEFAULT
+        return 2 * (best.first_s + RACES * best.picture_s(best.rows)) if is_new else 0.0
+
+    def _trial_s(self, best: Trial) -> float:
+        return best.first_s + self._runs(self.outcome.steps) * best.picture_s(best.rows)
+
     def _compile_s(self, candidate: Candidate) -> float:
-        return max(0.0, self.left_s / 2) if candidate.compile_limit_s else 0.0
+        """How long a compiled step is waited for: as long as the trial and the race leave time for."""
+        best = self.outcome.best.trial if self.outcome.best else None
+        if not candidate.compile_limit_s or best is None:
+            return 0.0
+        return max(0.0, self.left_s - self._race_s(best) - 2 * self._trial_s(best))
 
     def _race(self, stack: ExitStack, worker: Worker, default: Row, best: Row) -> None:
         """Both in turn, A B A B; the winner is given up where it does not win again."""

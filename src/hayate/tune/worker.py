@@ -75,11 +75,11 @@ class Server:
     def _try(self, task: Task, request: TextToImage, asked: Asked) -> Trial:
         runs = [_Run(self, request, asked)]
         row_s = [runs[0].warm_row_s] if self._is_synchronous(request) else []
-        is_hopeless = bool(task.hopeless_row_s and row_s and row_s[0] > task.hopeless_row_s)
-        if task.compile_limit_s and not is_hopeless:
+        if task.compile_limit_s:  # until now eager has served
             self._workspace.settle(task.compile_limit_s)
             runs.append(_Run(self, request, asked))
             row_s = [runs[-1].mean_row_s]
+        is_hopeless = bool(task.hopeless_row_s and row_s and row_s[0] > task.hopeless_row_s)
         if task.runs and not is_hopeless:
             row_s = []
             for _ in range(task.runs):

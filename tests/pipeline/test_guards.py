@@ -236,6 +236,22 @@ def test_what_no_plan_fits_is_an_error_that_names_size_and_flags(
     assert "--medvram" in caught.value.hint
 
 
+def test_a_text_encoder_without_memory_waits_on_the_host_or_is_an_error(models: dict[Part | None, Path]) -> None:
+    def fault(call: str, engine: Engine, result: Tensor) -> Tensor:
+        if call == "encode_text":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return result
+
+    job = job_of(models[None])
+    short, offloaded = file_engine(models[None]), file_engine(models[None])
+    short.fault = fault
+    guard = Guard(engine=short)
+    guard.offload = lambda precision: offloaded if guard.engine is short else None
+    assert np.array_equal(pictures_of(guard, job), pictures_of(file_engine(models[None]), job))
+    with pytest.raises(EngineError, match=r"out of memory in the text encoder: .*20\.00 GiB"):
+        pictures_of(Guard(engine=short), job)
+
+
 def test_the_vae_goes_over_to_tiles_of_the_size_that_fits(models: dict[Part | None, Path]) -> None:
     job = job_of(models[None], width_px=256, height_px=128)
     engine = file_engine(models[None])

@@ -13,6 +13,7 @@ from PIL import Image
 
 from hayate.engines.compiled import CompiledEngine
 from hayate.engines.torch import TorchEngine
+from hayate.errors import EngineError
 from hayate.models.config import Family
 from hayate.pipeline.prepared import Prepared, prepare_request
 from hayate.pipeline.session import Report, make_pictures
@@ -185,3 +186,20 @@ def test_compiled_steps_are_replayed_as_graphs_and_outlive_a_job(
     assert compiler.compilations == 1
     widened = engines[0].widen("unet", torch.float64)
     assert widened.recorder is engines[0].recorder
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
+def test_a_model_that_can_not_fit_is_one_line_and_the_next_one_works(
+    models: list[Path], settings: Settings, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Workspace, "engine", fail)
+        with pytest.raises(
+            EngineError, match=rf"out of memory while loading {models[0].name}.*GiB are needed"
+        ) as caught:
+            made(models[0], settings, None, workspace)
+    assert "\n" not in str(caught.value)
+    assert np.array_equal(pixels(made(models[0], settings, None, workspace)), pixels(made(models[0], settings)))

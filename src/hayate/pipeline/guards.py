@@ -73,13 +73,13 @@ class Guard:
         return self.engine.precision
 
     def encode_text(self, encoder: int, ids: Tensor, skip: int | None) -> TextEncoding:
-        return self.engine.encode_text(encoder, ids, skip)
+        return self._whole("text encoder", lambda: self.engine.encode_text(encoder, ids, skip))
 
     def project_times(self, timesteps: Tensor, vector: Tensor | None) -> Tensor:
-        return self.engine.project_times(timesteps, vector)
+        return self._whole("U-Net's projections", lambda: self.engine.project_times(timesteps, vector))
 
     def project_context(self, context: Tensor) -> Sequence[Tensor]:
-        return self.engine.project_context(context)
+        return self._whole("U-Net's projections", lambda: self.engine.project_context(context))
 
     def predict(
         self, x: Tensor, times: Tensor, contexts: Sequence[Tensor], features: DeepFeatures | None = None
@@ -246,6 +246,18 @@ class Guard:
         if was_overlapping:
             self.notes.append(f"out of memory in the {title}: pictures are no longer decoded beside the sampling")
         return was_overlapping
+
+    def _whole(self, title: str, work: Callable[[], Result]) -> Result:
+        """What can't be done in parts, if need be with the weights waiting on the host.
+
+        Raises: EngineError when memory does not suffice.
+        """
+        while isinstance(result := attempt(work), Shortage):
+            free_memory(self.device)
+            if not self._offloads(title):
+                message = f"out of memory in the {title}: {result.reason}"
+                raise EngineError(message, hint="--medvram or --lowvram, or --device cpu; close what else uses memory")
+        return result
 
     def _offloads(self, title: str) -> bool:
         """The next thing to give up: it costs time and changes no picture. Whether there was something to give up."""

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from hayate.engines.base import Engine, Part
+from hayate.errors import EngineError
 from hayate.pipeline.decode import Batch
 from hayate.pipeline.denoise import StepCallback
-from hayate.pipeline.guards import Guard
+from hayate.pipeline.guards import Guard, Shortage, attempt
 from hayate.pipeline.infotext import format_infotext
 from hayate.pipeline.overlap import Worker
 from hayate.pipeline.parameters import Speed, describe, record, schedule_label
@@ -94,7 +95,12 @@ def load_guard(prepared: Prepared, settings: Settings, workspace: Workspace) -> 
     parts: dict[Part, Path] = {"unet": files.model, "text": files.model, "vae": files.vae or files.model}
     safe = SafeTypes(path=settings.cache_dir / FILE_NAME, files=parts)
     precision, notes = safe.applied_to(plan.precision) if plan.checks_nan else (plan.precision, [])
-    engine = workspace.engine(files.model, files.vae, plan, precision)
+    engine = attempt(lambda: workspace.engine(files.model, files.vae, plan, precision))
+    if isinstance(engine, Shortage):
+        workspace.clear()
+        needed = f"about {plan.forecast.peak_bytes(plan.offload) / 2**30:.1f} GiB are needed"
+        message = f"out of memory while loading {files.model.name}: {engine.reason}"
+        raise EngineError(message, hint=f"{needed}; close what else uses memory, or take --lowvram or a smaller model")
     guard = Guard(engine=engine, checks_nan=plan.checks_nan, on_widened=safe.keep, notes=notes)
     guard.offload = partial(_offloaded, prepared, workspace)
     guard.is_overlapping = plan.offload == "none"

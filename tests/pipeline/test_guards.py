@@ -237,7 +237,7 @@ def test_what_no_plan_fits_is_an_error_that_names_size_and_flags(
 
 
 def test_a_text_encoder_without_memory_waits_on_the_host_or_is_an_error(models: dict[Part | None, Path]) -> None:
-    def fault(call: str, engine: Engine, result: Tensor) -> Tensor:
+    def fault(call: str, _: Engine, result: Tensor) -> Tensor:
         if call == "encode_text":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
         return result

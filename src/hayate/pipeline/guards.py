@@ -303,7 +303,8 @@ def attempt(work: Callable[[], Result]) -> Result | Shortage:
     except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
         if not is_out_of_memory(error):
             raise
-        return Shortage(reason=clip(str(error).split("\n", 1)[0] or type(error).__name__, 160))
+        reason = str(error).split("\n", 1)[0].rpartition("DefaultCPUAllocator: ")[2]  # without the place in its source
+        return Shortage(reason=clip(reason or type(error).__name__, 160))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

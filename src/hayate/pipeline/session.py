@@ -100,7 +100,7 @@ def load_guard(prepared: Prepared, settings: Settings, workspace: Workspace) -> 
         workspace.clear()
         needed = f"about {plan.forecast.peak_bytes(plan.offload) / 2**30:.1f} GiB are needed"
         message = f"out of memory while loading {files.model.name}: {engine.reason}"
-        raise EngineError(message, hint=f"{needed}; close what else uses memory, or take --lowvram or a smaller model")
+        raise EngineError(message, hint=f"{needed}; {_less_memory(plan)}")
     guard = Guard(engine=engine, checks_nan=plan.checks_nan, on_widened=safe.keep, notes=notes)
     guard.offload = partial(_offloaded, prepared, workspace)
     guard.is_overlapping = plan.offload == "none"
@@ -108,6 +108,12 @@ def load_guard(prepared: Prepared, settings: Settings, workspace: Workspace) -> 
     if plan.checks_nan:
         guard.probe_vae()
     return guard
+
+
+def _less_memory(plan: Plan) -> str:
+    """What a person can do about a model that does not fit."""
+    is_movable = plan.device.torch.type == "cuda" and plan.offload != "lowvram"
+    return "try --lowvram, or --device cpu" if is_movable else "close what else uses memory, or take a smaller model"
 
 
 def _offloaded(prepared: Prepared, workspace: Workspace, precision: Precision) -> Engine | None:

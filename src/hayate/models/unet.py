@@ -67,8 +67,10 @@ class UNet(nn.Module):
         Shapes: x [B, in_channels, h, w], times [B or 1, time_width], contexts of [B, 77·chunks, 2·channels].
         """
         skips = _descend(self.input_blocks, x, times, contexts)
-        deep = self.middle_block(skips[-1], times, contexts)
-        return self.out(_ascend(self.output_blocks, deep, skips, times, contexts))
+        # Without a name of its own here, the middle's result is free as soon as the first block has read it.
+        return self.out(
+            _ascend(self.output_blocks, self.middle_block(skips[-1], times, contexts), skips, times, contexts)
+        )
 
     def step_whole(self, x: Tensor, times: Tensor, contexts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """What `step` gives, and the deep feature on the way to it.

@@ -5,15 +5,39 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 
-from hayate.errors import UsageError, clip
+from hayate.errors import UnknownName, UsageError, clip
 
 MAX_PROMPT_CHARACTERS = 100_000
 MAX_SEED = 2**63 - 1
 
 
+RESIZE_MODES = ("just resize", "crop", "fill", "latent")
+"""How a picture of another size becomes the job's: stretched, cropped, widened at its edges, or as latents."""
+FILLS = ("fill", "original", "latent noise", "latent nothing")
+"""What is under an inpainting mask at the start: its surroundings' colours, the picture, noise, or nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartImage:
+    """A picture to start from, and which part of it is made anew. Source: A1111's img2img, docs/compat.md."""
+
+    path: str
+    denoising: float = 0.75
+    """How much is made anew: 0 leaves the picture, 1 leaves nothing of it."""
+    resize_mode: str = "just resize"
+    noise_multiplier: float = 1.0
+    mask: str | None = None
+    """A picture that is white where the other one is made anew; its alpha counts where it has one."""
+    mask_blur: int = 4
+    is_mask_inverted: bool = False
+    fill: str = "original"
+    padding_px: int | None = None
+    """With a number only the masked part is made, that much around it, at the job's whole size; None makes all."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextToImage:
-    """One text-to-image job as it was asked; None leaves the choice to the settings or the model."""
+    """One job as it was asked; None leaves the choice to the settings or the model."""
 
     prompt: str
     negative_prompt: str = ""
@@ -43,6 +67,8 @@ class TextToImage:
     sigma_min: float | None = None
     sigma_max: float | None = None
     rho: float | None = None
+    start: StartImage | None = None
+    """A picture to start from, instead of noise alone."""
     device: str | None = None
     dtype: str | None = None
 
@@ -95,8 +121,22 @@ def validate(request: TextToImage) -> None:
             _check_number(field.name, value, BOUNDS[field.name])
         elif isinstance(value, str):
             _check_text(field.name, value)
+    if request.start is not None:
+        _check_start(request.start)
     if request.sigma_min and request.sigma_max and request.sigma_min >= request.sigma_max:
         raise UsageError("sigma_min is not below sigma_max", hint="leave both out for the model's own")
+
+
+def _check_start(start: StartImage) -> None:
+    """Raises: UsageError."""
+    _check_number("denoising strength", start.denoising, Bound(0, 1, "--denoising", 0))
+    _check_number("noise multiplier", start.noise_multiplier, Bound(0, 10, "--noise-multiplier", 0))
+    _check_number("mask blur", start.mask_blur, Bound(0, 64, "--mask-blur"))
+    if start.padding_px is not None:
+        _check_number("padding", start.padding_px, Bound(0, 1024, "--only-masked"))
+    for kind, name, known in (("resize mode", start.resize_mode, RESIZE_MODES), ("fill", start.fill, FILLS)):
+        if name not in known:
+            raise UnknownName(kind, name, known)
 
 
 def _check_number(name: str, value: float, bound: Bound) -> None:

@@ -67,6 +67,11 @@ class FileEngine:
         self.before("predict", x)
         return self.fault("predict", self, self.inner.predict(x, times, contexts))
 
+    def encode(self, pixels: Tensor) -> Tensor:
+        self.calls.append("encode")
+        self.before("encode", pixels)
+        return self.fault("encode", self, self.inner.encode(pixels))
+
     def decode(self, latents: Tensor) -> Tensor:
         self.calls.append("decode")
         self.before("decode", latents)

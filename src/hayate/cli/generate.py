@@ -15,7 +15,7 @@ import typer
 from hayate.cli.computing import DEFAULTS, Own, takes_own
 from hayate.errors import UsageError, clip
 from hayate.flags import device_from, given
-from hayate.request import TextToImage, validate
+from hayate.request import StartImage, TextToImage, validate
 from hayate.settings import load_settings
 
 if TYPE_CHECKING:
@@ -52,6 +52,17 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
     sigma_min: Annotated[float | None, typer.Option(help="The schedule's lowest noise level.")] = None,
     sigma_max: Annotated[float | None, typer.Option(help="The schedule's highest noise level.")] = None,
     rho: Annotated[float | None, typer.Option(help="The curve of Karras and Polyexponential.")] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture to start from (img2img).")] = None,
+    denoising: Annotated[float, typer.Option(help="How much of it is made anew, 0 to 1.")] = 0.75,
+    resize_mode: Annotated[str, typer.Option(help="just resize, crop, fill or latent.")] = "just resize",
+    noise_multiplier: Annotated[float, typer.Option(help="A factor on its first noise.")] = 1.0,
+    mask: Annotated[Path | None, typer.Option(help="White where it is made anew (inpainting).")] = None,
+    mask_blur: Annotated[int, typer.Option(help="How soft the mask's edge is, in pixels.")] = 4,
+    invert_mask: Annotated[bool, typer.Option("--invert-mask", help="Make anew what is black.")] = False,
+    fill: Annotated[str, typer.Option(help="Under the mask: fill, original, latent noise or nothing.")] = "original",
+    only_masked: Annotated[
+        int | None, typer.Option(metavar="PX", help="Make the masked part alone, and PX around.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A folder, or a .png file.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, fp32, fp16 or bf16.")] = None,
@@ -60,6 +71,15 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
 ) -> None:
     """Make pictures from a text. A1111's flags (--xformers, --medvram, --no-half …) are understood too."""
     width_px, height_px = parse_size(size, "--size")
+    given_start: dict[str, Any] = {
+        "denoising": denoising,
+        "resize_mode": resize_mode,
+        "noise_multiplier": noise_multiplier,
+        "mask_blur": mask_blur,
+        "is_mask_inverted": invert_mask,
+        "fill": "latent nothing" if fill == "nothing" else fill,
+        "padding_px": only_masked,
+    }
     resize_w_px, resize_h_px = parse_size(seed_resize_from, "--seed-resize-from")
     request = TextToImage(
         prompt=sys.stdin.read() if prompt == "-" else prompt,
@@ -88,10 +108,23 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
         sigma_min=sigma_min,
         sigma_max=sigma_max,
         rho=rho,
+        start=start_image(image, mask, given_start),
         device=device_from(given.get(), device),
         dtype=dtype,
     )
     run(request, own, output, as_json)
+
+
+def start_image(image: Path | None, mask: Path | None, others: dict[str, Any]) -> StartImage | None:
+    """What the options say of a picture to start from.
+
+    Raises: UsageError for a mask without a picture.
+    """
+    if image is None:
+        if mask is not None:
+            raise UsageError("--mask needs the picture that it is for", hint="--image FILE --mask FILE")
+        return None
+    return StartImage(path=str(image), mask=None if mask is None else str(mask), **others)
 
 
 def run(request: TextToImage, own: Own, output: Path | None, as_json: bool) -> None:

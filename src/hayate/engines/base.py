@@ -75,6 +75,13 @@ class Engine(Protocol):
         """
         ...
 
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Latents of pixels, as a sampler takes them: the mean of what the VAE's encoder allows.
+
+        Shapes: [B, 3, 8h, 8w], −1…1 → [B, 4, h, w].
+        """
+        ...
+
     def decode(self, latents: Tensor) -> Tensor:
         """Pixels of latents as they leave the sampler.
 

@@ -113,6 +113,9 @@ class CompiledEngine:
             outputs = self._compiled(("unet", 0, None), self.engine.unet, sizes, inputs)
         return self.engine.predict(x, times, contexts) if outputs is None else outputs[0].float()
 
+    def encode(self, pixels: Tensor) -> Tensor:
+        return self.engine.encode(pixels)
+
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
         vae = self.engine.vae

@@ -139,6 +139,12 @@ class TorchEngine:
         return self.unet.step_shallow(x, times, contexts, features.deep.to(x.dtype)).float()
 
     @torch.inference_mode()
+    def encode(self, pixels: Tensor) -> Tensor:
+        self._bring("vae")
+        mean, _ = self.vae.encode_moments(pixels.to(self.device, self.precision.vae))
+        return mean.float() * self.vae.config.scale
+
+    @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
         if self.tiny is not None:
             return self.tiny.decode(latents)

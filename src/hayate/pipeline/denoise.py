@@ -27,6 +27,16 @@ class LatentNoise:
     """[B, 4, h, w] float32, of unit variance"""
     draw: Callable[[Noise], Tensor]
     """The next unit noise of a kind, in the shape of `first`."""
+    image: Tensor | None = None
+    """The latents of a picture to start from, in the shape of `first`."""
+    mask: Tensor | None = None
+    """How much of them is made anew, [1, 1, h, w]; None makes all."""
+
+    def kept(self, made: Tensor) -> Tensor:
+        """`made` where the mask is, and the given picture elsewhere. Source: A1111 behaviour, docs/compat.md."""
+        if self.mask is None or self.image is None:
+            return made
+        return made * self.mask + self.image * (1 - self.mask)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +111,8 @@ def denoise(
     slots = plan.matrix.shape[1]
     state = torch.zeros((slots, *first.shape), device=first.device)
     state[0] = first * table.initial_scale
+    if noise.image is not None:
+        state[0] += noise.image * table.image_scale
     nothing = torch.zeros_like(first)
     rows = len(plan.matrix)
     for row in range(rows):
@@ -116,12 +128,13 @@ def denoise(
         output, negative_output = combine(outputs, guidance.weights)
         kept = plan.skip[row] * x
         denoised, negative = kept + plan.out[row] * output, kept + plan.out[row] * negative_output
+        denoised, negative = noise.kept(denoised), noise.kept(negative)
         wanted = table.noise[row]
         drawn = nothing if wanted is None else noise.draw(wanted)
         columns = torch.cat([state, torch.stack([denoised, negative, drawn])])
         state = (plan.matrix[row] @ columns.flatten(1)).view_as(state)
         on_row(row + 1, rows)
-    return state[0]
+    return noise.kept(state[0])
 
 
 def plan_table(table: StepTable, prediction: Prediction, device: torch.device) -> Plan:

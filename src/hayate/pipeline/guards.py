@@ -16,7 +16,7 @@ from hayate.errors import EngineError, clip
 from hayate.models.clip import TextEncoding
 from hayate.models.config import ModelConfig
 from hayate.pipeline.acted import Acted
-from hayate.pipeline.tiles import PX_PER_LAT, decode_tiled, smaller_tile
+from hayate.pipeline.tiles import PX_PER_LAT, decode_tiled, encode_tiled, smaller_tile
 from hayate.runtime.evidence import Evidence
 from hayate.runtime.precision import Precision, dtype_name
 from hayate.runtime.probe import overflows
@@ -93,6 +93,20 @@ class Guard:
             if isinstance(output, Tensor):
                 return output
             self._take_less(x, output)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Latents of pixels, if need be from tiles, or in a wider type.
+
+        Raises: EngineError when memory does not suffice for the smallest, or they are not finite in any type.
+        """
+        while True:
+            latents = attempt(lambda: self._encode(pixels))
+            if isinstance(latents, Shortage):
+                self._tile_smaller(pixels[:, :, ::PX_PER_LAT, ::PX_PER_LAT], latents)
+            elif self.is_good(latents):
+                return latents
+            else:
+                self.mend("vae")
 
     def decode(self, latents: Tensor) -> Tensor:
         """Pixels of latents, if need be in tiles.
@@ -223,6 +237,15 @@ class Guard:
         if self.tile_px is None:
             return self.engine.decode(latents)
         return decode_tiled(self._decode_tile, latents, self.tile_px)
+
+    def _encode(self, pixels: Tensor) -> Tensor:
+        if self.tile_px is None:
+            return self.engine.encode(pixels)
+        return encode_tiled(self._encode_tile, pixels, self.tile_px)
+
+    def _encode_tile(self, pixels: Tensor) -> Tensor:
+        self.tiles += 1
+        return self.engine.encode(pixels)
 
     def _decode_tile(self, latents: Tensor) -> Tensor:
         self.tiles += 1

@@ -38,6 +38,7 @@ def describe(job: Job, guidance: Guidance, number: int, model: Mapping[str, str]
         "Variation seed": subseed if is_variation else None,
         "Variation seed strength": job.subseed_strength if is_variation else None,
         "Seed resize from": f"{resize[0]}x{resize[1]}" if resize else None,
+        **_start(job),
         "Clip skip": job.style.clip_skip,
         "ENSD": job.ensd or None if Fresh in map(type, job.table.noise) else None,
         "RNG": None if job.noise_source is NoiseSource.GPU else job.noise_source.value,
@@ -49,6 +50,27 @@ def describe(job: Job, guidance: Guidance, number: int, model: Mapping[str, str]
         "Version": f"Hayate {__version__}",
     }
     return Infotext(prompt=job.prompt_text, negative_prompt=job.negative_text, parameters=order_parameters(values))
+
+
+def _start(job: Job) -> dict[str, str | float | None]:
+    """What is said of the picture that the job started from. Source: A1111 behaviour, docs/compat.md."""
+    start = job.request.start
+    if start is None:
+        return {}
+    values: dict[str, str | float | None] = {
+        "Denoising strength": start.denoising,
+        "Noise multiplier": start.noise_multiplier if start.noise_multiplier != 1 else None,
+    }
+    if start.mask is None:
+        return values
+    is_part = start.padding_px is not None
+    return values | {
+        "Mask blur": start.mask_blur or None,
+        "Inpaint area": "Only masked" if is_part else None,
+        "Masked area padding": start.padding_px if is_part else None,
+        "Masked content": None if start.fill == "original" else start.fill,
+        "Mask mode": "Inpaint not masked" if start.is_mask_inverted else None,
+    }
 
 
 def schedule_label(job: Job) -> str:

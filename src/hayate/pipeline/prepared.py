@@ -13,6 +13,7 @@ from hayate.engines.tiny import check_tiny
 from hayate.errors import MissingDependency, UsageError
 from hayate.models.config import ModelConfig
 from hayate.pipeline.noise import resolve_source
+from hayate.pipeline.pictures import read_picture, read_start
 from hayate.pipeline.resolve import Job, check_names, resolve
 from hayate.pipeline.tiles import check_tile
 from hayate.pipeline.workspace import Workspace
@@ -70,7 +71,10 @@ def prepare_request(request: TextToImage, settings: Settings, asked: Asked | Non
     device = resolve_device(request.device or settings.device)
     files = find_files(request, settings, workspace)
     config = read_config(files.model)
+    request = sized_by_start(request)
     job = resolve(request, settings, config)
+    if request.start is not None:
+        job = job.with_start(read_start(request.start, job.width_px, job.height_px))
     source, why = resolve_source(job.noise_source, device.torch)
     job = job.with_noise_source(source, why if request.noise_source else "")
     plan = plan_job(asked_with(asked, request, settings), device, config, job, settings.data_dir)
@@ -80,6 +84,18 @@ def prepare_request(request: TextToImage, settings: Settings, asked: Asked | Non
     if plan.vae_tile_px is not None:
         check_tile(plan.vae_tile_px)
     return Prepared(job=job, plan=plan, files=files, config=config, noise_reason=why)
+
+
+def sized_by_start(request: TextToImage) -> TextToImage:
+    """The request at the size of the picture that it starts from, unless it asks for one.
+
+    Raises: UsageError.
+    """
+    if request.start is None or (request.width_px and request.height_px):
+        return request
+    picture = read_picture(Path(request.start.path))
+    width_px, height_px = (min(4096, max(64, round(side / 8) * 8)) for side in picture.size)
+    return replace(request, width_px=request.width_px or width_px, height_px=request.height_px or height_px)
 
 
 def plan_request(request: TextToImage, settings: Settings, asked: Asked) -> Plan:

@@ -14,6 +14,7 @@ from hayate.models.config import Family, ModelConfig
 from hayate.pipeline.encode import TextStyle
 from hayate.pipeline.guidance import GuidanceScale
 from hayate.pipeline.noise import NoiseRequest, NoiseSource
+from hayate.pipeline.pictures import Start
 from hayate.prompt.chunks import Emphasis
 from hayate.prompt.extra_networks import split_extra_networks
 from hayate.prompt.schedule import Prompt, parse_prompt
@@ -77,6 +78,8 @@ class Job:
     ensd: int
     batch_size: int
     batch_count: int
+    start: Start | None = None
+    """The picture that the job starts from, instead of noise alone."""
     notes: tuple[str, ...]
     """What the user should know: choices made for them, and what was asked for but does not act."""
     approximate: Approximate = EXACT
@@ -99,6 +102,10 @@ class Job:
     def with_noise_source(self, source: NoiseSource, note: str) -> Job:
         """This job drawing its noise from `source`, with a note why if that needs saying."""
         return replace(self, noise_source=source, notes=(*self.notes, note) if note else self.notes)
+
+    def with_start(self, start: Start) -> Job:
+        """This job starting from a picture."""
+        return replace(self, start=start)
 
     def with_approximate(self, methods: Approximate) -> Job:
         """This job leaving out what `methods` say, as far as the sampler does not need it."""
@@ -149,6 +156,7 @@ def resolve(request: TextToImage, settings: Settings, config: ModelConfig) -> Jo
         noise_schedule(config),
         eta=request.eta,
         options=ScheduleOptions(sigma_min=request.sigma_min, sigma_max=request.sigma_max, rho=request.rho),
+        strength=None if request.start is None else request.start.denoising,
     )
     notes += table.notes
     texts = _apply_styles(request, settings, notes)

@@ -1,13 +1,16 @@
-"""Text to pictures."""
+"""Text to pictures, from noise or from a picture that is given."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from hayate.engines.base import Engine
 from hayate.engines.reuse import FeatureReuse
@@ -17,8 +20,8 @@ from hayate.pipeline.denoise import Conditions, LatentNoise, StepCallback, denoi
 from hayate.pipeline.guards import Guard, guarded
 from hayate.pipeline.guidance import Guidance, build_guidance
 from hayate.pipeline.noise import BatchNoise, NoiseRequest, noise_for
+from hayate.pipeline.pictures import PX_PER_LAT
 from hayate.pipeline.resolve import Job, Seeds
-from hayate.samplers.table import StepTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,18 +42,19 @@ def text2image(engine: Engine, job: Job, on_row: StepCallback) -> Iterator[Batch
     guard = guarded(engine)
     decoder = Decoder(guard)
     started = time.perf_counter()
-    told = tell(guard, job)
+    told, image = tell(guard, job), encode_start(guard, job)
     encoded = time.perf_counter()
     try:
         for seeds in job.batches():
-            told, latents = sample(guard, job, told, seeds, on_row)
+            told, latents = sample(guard, job, told, seeds, on_row, image=image)
             times = {"encode_s": encoded - started, "sample_s": time.perf_counter() - encoded}
-            yield from decoder.put(Sampled(seeds=seeds, latents=latents, guidance=told.guidance, **times))
+            sampled = Sampled(seeds=seeds, latents=latents, guidance=told.guidance, **times)
+            yield from (finish(job, batch) for batch in decoder.put(sampled))
             started = encoded = time.perf_counter()
     except (KeyboardInterrupt, HayateError):
-        yield from decoder.rest()
+        yield from (finish(job, batch) for batch in decoder.rest())
         raise
-    yield from decoder.rest()
+    yield from (finish(job, batch) for batch in decoder.rest())
 
 
 def tell(guard: Guard, job: Job, guidance: Guidance | None = None) -> Told:
@@ -61,7 +65,31 @@ def tell(guard: Guard, job: Job, guidance: Guidance | None = None) -> Told:
     return Told(guidance=guidance, conditions=project_conditions(guard, job.table, guidance))
 
 
-def sample(guard: Guard, job: Job, told: Told, seeds: Seeds, on_row: StepCallback) -> tuple[Told, Tensor]:
+def encode_start(guard: Guard, job: Job) -> Tensor | None:
+    """The latents of the picture that the job starts from, if there is one. Shapes: → [1, 4, h, w].
+
+    Raises: EngineError.
+    """
+    if job.start is None:
+        return None
+    latents = guard.encode(job.start.pixels().to(guard.device))
+    if not job.start.is_latent_resize:
+        return latents
+    size = (job.height_px // PX_PER_LAT, job.width_px // PX_PER_LAT)
+    return functional.interpolate(latents, size=size, mode="bilinear")
+
+
+def finish(job: Job, batch: Batch) -> Batch:
+    """The batch with each picture put back into what was given: outside of a mask that is what it is."""
+    if job.start is None or job.start.mask is None:
+        return batch
+    pictures = [np.asarray(job.start.finished(Image.fromarray(picture))) for picture in batch.pictures]
+    return replace(batch, pictures=np.stack(pictures))
+
+
+def sample(
+    guard: Guard, job: Job, told: Told, seeds: Seeds, on_row: StepCallback, *, image: Tensor | None = None
+) -> tuple[Told, Tensor]:
     """The latents of one batch; the stage that made them not finite, and it alone, is done again in a wider type.
 
     The latents alone are looked at, after the loop. If they are not finite, neither is the prompt where the text
@@ -70,7 +98,7 @@ def sample(guard: Guard, job: Job, told: Told, seeds: Seeds, on_row: StepCallbac
     """
     request = job.noise_request(seeds, guard.device)
     while True:
-        noise = latent_noise(job.table, request)  # anew, so that every attempt is given the same numbers
+        noise = latent_noise(job, request, image)  # anew, so that every attempt is given the same numbers
         latents = denoise(
             guard,
             job.table,
@@ -89,11 +117,22 @@ def sample(guard: Guard, job: Job, told: Told, seeds: Seeds, on_row: StepCallbac
         told = tell(guard, job, told.guidance if is_text_good else None)
 
 
-def latent_noise(table: StepTable, request: NoiseRequest) -> LatentNoise:
-    """The noise that a batch starts from, and the draws that `table` asks for after it."""
+def latent_noise(job: Job, request: NoiseRequest, image: Tensor | None = None) -> LatentNoise:
+    """What a batch starts from, and the draws that the job's table asks for after it."""
     stream = BatchNoise(request)
     first = stream.first()
-    return LatentNoise(first=first, draw=noise_for(table, request, stream))
+    draw = noise_for(job.table, request, stream)
+    asked = job.request.start
+    if image is None or job.start is None or asked is None:
+        return LatentNoise(first=first, draw=draw)
+    mask = job.start.latent_mask()
+    mask = None if mask is None else mask.to(first.device)
+    image = image.expand_as(first)
+    if mask is not None and asked.fill.startswith("latent"):
+        image = image * (1 - mask)
+        if asked.fill == "latent noise":
+            image = image + BatchNoise(replace(request, subseed_strength=0.0, ensd=0)).first() * mask
+    return LatentNoise(first=first * asked.noise_multiplier, draw=draw, image=image, mask=mask)
 
 
 def _await(latents: Tensor) -> None:

@@ -47,6 +47,35 @@ def decode_tiled(decode: Callable[[Tensor], Tensor], latents: Tensor, tile_px: i
     return picture.div_(total)
 
 
+def encode_tiled(encode: Callable[[Tensor], Tensor], pixels: Tensor, tile_px: int) -> Tensor:
+    """The latents of a picture, encoded in the same squares that fade into each other.
+
+    Shapes: [B, 3, 8h, 8w] → [B, 4, h, w].
+    Raises: UsageError for a tile size that can't be.
+    """
+    check_tile(tile_px)
+    tile_lat = tile_px // PX_PER_LAT
+    height, width = pixels.shape[2] // PX_PER_LAT, pixels.shape[3] // PX_PER_LAT
+    tops, lefts = tile_starts(height, tile_lat), tile_starts(width, tile_lat)
+    if len(tops) == len(lefts) == 1:
+        return encode(pixels)
+    latents: Tensor | None = None
+    total = torch.zeros((height, width), device=pixels.device)
+    for top in tops:
+        y, fade_y = _span_lat(top, height, tile_lat, pixels.device)
+        for left in lefts:
+            x, fade_x = _span_lat(left, width, tile_lat, pixels.device)
+            rows, columns = (slice(PX_PER_LAT * each.start, PX_PER_LAT * each.stop) for each in (y, x))
+            part = encode(pixels[:, :, rows, columns].contiguous())
+            if latents is None:
+                latents = part.new_zeros((*part.shape[:2], height, width))
+            weight = fade_y[:, None] * fade_x
+            latents[:, :, y, x] += part * weight
+            total[y, x] += weight
+    assert latents is not None
+    return latents.div_(total)
+
+
 def check_tile(tile_px: int) -> None:
     """Refuses a tile size that latents can't be cut into.
 
@@ -72,6 +101,13 @@ def tile_starts(size: int, tile: int) -> list[int]:
     overlap = int(tile * OVERLAP)
     count = -(-(size - overlap) // (tile - overlap))
     return [round(index * (size - tile) / (count - 1)) for index in range(count)]
+
+
+def _span_lat(start: int, size: int, tile: int, device: torch.device) -> tuple[slice, Tensor]:
+    """`_span` for latents: one weight for each of them, the mean over its pixels."""
+    pixels, fade = _span(start, size, tile, device)
+    places = slice(pixels.start // PX_PER_LAT, pixels.stop // PX_PER_LAT)
+    return places, fade.view(-1, PX_PER_LAT).mean(dim=1)
 
 
 def _span(start: int, size: int, tile: int, device: torch.device) -> tuple[slice, Tensor]:

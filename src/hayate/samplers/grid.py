@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,38 +26,56 @@ def schedule_grid(sigmas: Array, schedule: str, levels: NoiseSchedule, *, is_sgm
     )
 
 
-def ddim_grid(steps: int, schedule: NoiseSchedule) -> Grid:
+MOST_STRENGTH = 0.999
+"""A strength of 1 leaves out the first step all the same. Source: A1111 behaviour, docs/compat.md."""
+
+
+def moves_of(steps: int, strength: float) -> int:
+    """How many of `steps` follow the noise of a picture that is given to start from, less one.
+
+    Source: A1111 behaviour, docs/compat.md.
+    """
+    return int(min(strength, MOST_STRENGTH) * steps)
+
+
+def ddim_grid(steps: int, schedule: NoiseSchedule, strength: float | None = None) -> Grid:
     """DDIM's evenly spaced timesteps, 1 to 951 for 20 steps; the walk ends at timestep 1, so it makes 19 moves.
 
+    With a `strength` the lowest of them, for a picture that is given the noise of the next one above.
     Source: A1111 behaviour, docs/compat.md.
     Raises: `UsageError` for one step, which would make no move at all.
     """
     if steps < 2:
         raise UsageError("DDIM, DDIM CFG++ and PLMS need at least 2 steps", hint="for one step take Euler or LCM")
-    levels = schedule.alphas_cumprod.size
-    timesteps = np.clip(np.arange(0, levels, levels // steps) + 1, 0, levels - 1)[::-1]
-    return _vp_grid(schedule.alphas_cumprod[timesteps], timesteps.astype(np.float64))
+    timesteps = _even_timesteps(steps, schedule)
+    if strength is None:
+        return _vp_grid(schedule.alphas_cumprod[timesteps], timesteps.astype(np.float64))
+    kept = _kept(timesteps, steps, strength)
+    grid = _vp_grid(schedule.alphas_cumprod[timesteps[kept:]], timesteps[kept:].astype(np.float64))
+    return _noised(grid, float(schedule.alphas_cumprod[timesteps[kept - 1]]))
 
 
-def unipc_grid(steps: int, schedule: NoiseSchedule) -> Grid:
+def unipc_grid(steps: int, schedule: NoiseSchedule, strength: float | None = None) -> Grid:
     """UniPC's evenly spaced times from the last timestep to the first, interpolated in log alpha.
 
     It makes as many moves as DDIM's grid has timesteps. Source: A1111 behaviour, docs/compat.md.
     """
     levels = schedule.alphas_cumprod.size
-    moves = len(range(0, levels, levels // steps))
-    timesteps = np.linspace(levels - 1, 0, moves + 1)
+    even = _even_timesteps(steps, schedule)
+    kept = 0 if strength is None else _kept(even, steps, strength)
+    top, moves = (levels - 1, len(even)) if strength is None else (int(even[kept]), len(even) - kept)
+    timesteps = np.linspace(top, 0, moves + 1)
     alphas = np.exp(np.interp(timesteps, np.arange(levels), np.log(schedule.alphas_cumprod)))
-    return _vp_grid(alphas, timesteps)
+    grid = _vp_grid(alphas, timesteps)
+    return grid if strength is None else _noised(grid, float(schedule.alphas_cumprod[even[kept - 1]]))
 
 
-def dpm_fast_grid(steps: int, schedule: NoiseSchedule) -> Grid:
-    """The model's whole range, evenly in log sigma, one level per evaluation."""
-    return Grid(
-        sigmas=np.geomspace(schedule.sigma_max, schedule.sigma_min, steps + 1),
-        schedule=AUTOMATIC.name,
-        initial_scale=schedule.sigma_max,
-    )
+def dpm_fast_grid(steps: int, schedule: NoiseSchedule, strength: float | None = None) -> Grid:
+    """The model's whole range, evenly in log sigma, one level per evaluation; with a `strength` the lower end of it."""
+    sigmas = np.geomspace(schedule.sigma_max, schedule.sigma_min, steps + 1)
+    if strength is not None:
+        sigmas = sigmas[steps - moves_of(steps, strength) - 1 :]
+    return Grid(sigmas=sigmas, schedule=AUTOMATIC.name, initial_scale=float(sigmas[0]))
 
 
 def discard_penultimate(sigmas: Array) -> Array:
@@ -91,3 +110,29 @@ def _vp_grid(alphas_cumprod: Array, timesteps: Array) -> Grid:
         initial_scale=float(alphas_cumprod[0] ** -0.5),
         final_scale=float(alphas_cumprod[-1] ** 0.5),
     )
+
+
+def _even_timesteps(steps: int, schedule: NoiseSchedule) -> np.ndarray:
+    levels = schedule.alphas_cumprod.size
+    return np.clip(np.arange(0, levels, levels // steps) + 1, 0, levels - 1)[::-1]
+
+
+def _kept(timesteps: np.ndarray, steps: int, strength: float) -> int:
+    """The place of the first timestep that is kept.
+
+    Raises: `UsageError` where fewer than two are left, for which there is no move.
+    """
+    kept = len(timesteps) - moves_of(steps, strength)
+    if len(timesteps) - kept < 2:
+        hint = "take more steps, a higher denoising strength, or Euler"
+        raise UsageError(f"denoising strength {strength:g} leaves nothing of {steps} steps with timesteps", hint=hint)
+    return max(kept, 1)
+
+
+def _noised(grid: Grid, alpha: float) -> Grid:
+    """`grid` for a picture with the noise of `alpha`, one timestep above where the walk begins.
+
+    The walk is in units in which x is the picture plus sigma times noise, hence the division.
+    """
+    start = 1 / math.sqrt(1 + float(grid.sigmas[0]) ** 2)
+    return replace(grid, image_scale=math.sqrt(alpha) / start, initial_scale=math.sqrt(1 - alpha) / start)

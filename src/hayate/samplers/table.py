@@ -74,6 +74,8 @@ class Grid:
     """The timesteps of `sigmas` where a sampler prescribes them; otherwise they follow from sigma."""
     initial_scale: float
     """X at the start is this times unit noise."""
+    image_scale: float = 1.0
+    """Plus, where a picture is given to start from, this times its latents."""
     final_scale: float = 1.0
     """The latents are this times the last X (less than 1 where a sampler stops short of zero, in VP units)."""
 
@@ -99,6 +101,8 @@ class StepTable:
     """The noise level that is left in the result; 0 but for DDIM, PLMS, UniPC, DPM fast and KL Optimal."""
     final_scale: float
     eta: float | None
+    image_scale: float = 1.0
+    """What the latents of a given picture are multiplied by at the start."""
     guidance_factor: float = 1.0
     """What the CFG scale is multiplied by (1/12.5 for CFG++)."""
     notes: tuple[str, ...] = ()
@@ -130,13 +134,14 @@ class StepTable:
         denoise: Callable[[Array, float, float], tuple[Array, Array]],
         noise: Array,
         draw: Callable[[Noise], Array],
+        image: Array | None = None,
     ) -> Array:
-        """The latents that this table makes of unit `noise`: the reference interpreter, plain and slow.
+        """The latents that this table makes of unit `noise`, and of a picture's: the reference, plain and slow.
 
         `denoise(x, sigma, timestep)` gives the guided and the unconditional denoised image.
         """
         state = np.zeros((SLOTS, *noise.shape))
-        state[0] = self.initial_scale * noise
+        state[0] = self.initial_scale * noise + (0 if image is None else self.image_scale * image)
         for row in range(self.rows):
             guided, uncond = denoise(state[0], float(self.sigma[row]), float(self.timestep[row]))
             wanted = self.noise[row]
@@ -171,6 +176,7 @@ def make_table(
         step=np.array([row.step for row in rows], dtype=np.int64),
         noise=tuple(row.noise for row in rows),
         initial_scale=grid.initial_scale,
+        image_scale=grid.image_scale,
         sigma_end=float(grid.sigmas[-1]),
         final_scale=grid.final_scale,
         eta=eta,

@@ -35,6 +35,34 @@ class StartImage:
     """With a number only the masked part is made, that much around it, at the job's whole size; None makes all."""
 
 
+LATENT_UPSCALERS = (
+    "Latent",
+    "Latent (antialiased)",
+    "Latent (bicubic)",
+    "Latent (bicubic antialiased)",
+    "Latent (nearest)",
+    "Latent (nearest-exact)",
+)
+PIXEL_UPSCALERS = ("None", "Lanczos", "Nearest")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hires:
+    """A second pass over the enlarged picture; None takes the first pass' choice. Source: A1111, docs/compat.md."""
+
+    scale: float = 2.0
+    width_px: int | None = None
+    height_px: int | None = None
+    """With a width or a height, that instead of the scale; the other side follows."""
+    upscaler: str = "Latent"
+    denoising: float = 0.7
+    steps: int | None = None
+    sampler: str | None = None
+    scheduler: str | None = None
+    prompt: str | None = None
+    negative_prompt: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextToImage:
     """One job as it was asked; None leaves the choice to the settings or the model."""
@@ -69,6 +97,7 @@ class TextToImage:
     rho: float | None = None
     start: StartImage | None = None
     """A picture to start from, instead of noise alone."""
+    hires: Hires | None = None
     device: str | None = None
     dtype: str | None = None
 
@@ -123,8 +152,24 @@ def validate(request: TextToImage) -> None:
             _check_text(field.name, value)
     if request.start is not None:
         _check_start(request.start)
+    if request.hires is not None:
+        _check_hires(request.hires)
     if request.sigma_min and request.sigma_max and request.sigma_min >= request.sigma_max:
         raise UsageError("sigma_min is not below sigma_max", hint="leave both out for the model's own")
+
+
+def _check_hires(hires: Hires) -> None:
+    """Raises: UsageError, UnknownName."""
+    _check_number("hires scale", hires.scale, Bound(1, 8, "--hires-scale", 0))
+    _check_number("hires denoising", hires.denoising, Bound(0, 1, "--hires-denoising", 0))
+    for title, value in (("hires width", hires.width_px), ("hires height", hires.height_px)):
+        if value is not None:
+            _check_number(title, value, Bound(64, 8192, "--hires-size", 8))
+    if hires.steps is not None:
+        _check_number("hires steps", hires.steps, Bound(1, 1000, "--hires-steps"))
+    known = (*LATENT_UPSCALERS, *PIXEL_UPSCALERS)
+    if hires.upscaler not in known:
+        raise UnknownName("upscaler", hires.upscaler, known)
 
 
 def _check_start(start: StartImage) -> None:

@@ -26,6 +26,7 @@ from hayate.prompt.schedule import parse_prompt
 from hayate.prompt.tokenizer import load_tokenizer
 from hayate.request import StartImage, TextToImage, validate
 from hayate.samplers.catalogue import SAMPLERS, build
+from hayate.samplers.grid import moves_of
 from hayate.samplers.sigmas import scaled_linear
 from hayate.settings import Settings, load_settings
 from tests.models.reference import relative_error
@@ -91,7 +92,7 @@ class Case:
         return np.sqrt((1 - alphas) / alphas)
 
     def found(self, strength: float, mask: Tensor | None) -> Tensor:
-        table = build("Euler", "Karras", STEPS, scaled_linear(), strength=strength)
+        table = build("Euler", "Karras", STEPS, scaled_linear(), moves=moves_of(STEPS, strength))
         style = TextStyle(tokenizer=load_tokenizer(), width_px=96, height_px=64)
         prompts = (parse_prompt(PROMPT, STEPS), parse_prompt(NEGATIVE, STEPS, is_negative=True))
         guidance = build_guidance(self.engine, prompts, style, GuidanceScale(scale=7.0), table.rows)
@@ -120,7 +121,7 @@ def test_latents_are_those_of_a_plain_loop(case: Case, strength: float, is_maske
 def test_every_sampler_walks_the_end_of_its_schedule_back_to_the_picture(info, strength: float) -> None:
     """To a model that always answers with the picture every sampler gives it back, whatever the noise was."""
     whole = build(info.name, "Automatic", 20, scaled_linear())
-    table = build(info.name, "Automatic", 20, scaled_linear(), strength=strength)
+    table = build(info.name, "Automatic", 20, scaled_linear(), moves=moves_of(20, strength))
     assert table.steps <= whole.steps
     assert table.sigma.max() <= whole.sigma.max()
     rng = np.random.default_rng(1)

@@ -15,7 +15,7 @@ import typer
 from hayate.cli.computing import DEFAULTS, Own, takes_own
 from hayate.errors import UsageError, clip
 from hayate.flags import device_from, given
-from hayate.request import StartImage, TextToImage, validate
+from hayate.request import Hires, StartImage, TextToImage, validate
 from hayate.settings import load_settings
 
 if TYPE_CHECKING:
@@ -63,6 +63,18 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
     only_masked: Annotated[
         int | None, typer.Option(metavar="PX", help="Make the masked part alone, and PX around.")
     ] = None,
+    hires: Annotated[
+        bool, typer.Option("--hires/--no-hires", help="Make it again, larger, from the first picture (hires fix).")
+    ] = False,
+    hires_scale: Annotated[float, typer.Option(help="How many times as large.")] = 2.0,
+    hires_size: Annotated[str | None, typer.Option(metavar="WxH", help="The size, instead of the scale.")] = None,
+    hires_upscaler: Annotated[str, typer.Option(help="Latent, Latent (nearest-exact), Lanczos …")] = "Latent",
+    hires_denoising: Annotated[float, typer.Option(help="How much of it is made anew, 0 to 1.")] = 0.7,
+    hires_steps: Annotated[int | None, typer.Option(help="Steps of the second pass.")] = None,
+    hires_sampler: Annotated[str | None, typer.Option(help="Its sampler.")] = None,
+    hires_scheduler: Annotated[str | None, typer.Option(help="Its schedule.")] = None,
+    hires_prompt: Annotated[str | None, typer.Option(help="Its prompt.")] = None,
+    hires_negative: Annotated[str | None, typer.Option(help="Its negative prompt.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A folder, or a .png file.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, fp32, fp16 or bf16.")] = None,
@@ -80,6 +92,19 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
         "fill": "latent nothing" if fill == "nothing" else fill,
         "padding_px": only_masked,
     }
+    hires_w_px, hires_h_px = parse_size(hires_size, "--hires-size")
+    second_pass = Hires(
+        scale=hires_scale,
+        width_px=hires_w_px,
+        height_px=hires_h_px,
+        upscaler=hires_upscaler,
+        denoising=hires_denoising,
+        steps=hires_steps,
+        sampler=hires_sampler,
+        scheduler=hires_scheduler,
+        prompt=hires_prompt,
+        negative_prompt=hires_negative,
+    )
     resize_w_px, resize_h_px = parse_size(seed_resize_from, "--seed-resize-from")
     request = TextToImage(
         prompt=sys.stdin.read() if prompt == "-" else prompt,
@@ -109,6 +134,7 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
         sigma_max=sigma_max,
         rho=rho,
         start=start_image(image, mask, given_start),
+        hires=second_pass if hires else None,
         device=device_from(given.get(), device),
         dtype=dtype,
     )

@@ -39,6 +39,7 @@ def describe(job: Job, guidance: Guidance, number: int, model: Mapping[str, str]
         "Variation seed strength": job.subseed_strength if is_variation else None,
         "Seed resize from": f"{resize[0]}x{resize[1]}" if resize else None,
         **_start(job),
+        **_hires(job),
         "Clip skip": job.style.clip_skip,
         "ENSD": job.ensd or None if Fresh in map(type, job.table.noise) else None,
         "RNG": None if job.noise_source is NoiseSource.GPU else job.noise_source.value,
@@ -50,6 +51,25 @@ def describe(job: Job, guidance: Guidance, number: int, model: Mapping[str, str]
         "Version": f"Hayate {__version__}",
     }
     return Infotext(prompt=job.prompt_text, negative_prompt=job.negative_text, parameters=order_parameters(values))
+
+
+def _hires(job: Job) -> dict[str, str | float | None]:
+    """What is said of the second pass. Source: A1111 behaviour, docs/compat.md."""
+    second, hires = job.second, job.request.hires
+    if second is None or hires is None:
+        return {}
+    is_sized = hires.width_px is not None or hires.height_px is not None
+    return {
+        "Denoising strength": hires.denoising,
+        "Hires upscale": None if is_sized else hires.scale,
+        "Hires resize": f"{second.width_px}x{second.height_px}" if is_sized else None,
+        "Hires steps": hires.steps,
+        "Hires upscaler": hires.upscaler,
+        "Hires sampler": second.sampler.name if hires.sampler else None,
+        "Hires schedule type": hires.scheduler,
+        "Hires prompt": hires.prompt,
+        "Hires negative prompt": hires.negative_prompt,
+    }
 
 
 def _start(job: Job) -> dict[str, str | float | None]:

@@ -41,8 +41,7 @@ class Start:
 
     def pixels(self) -> Tensor:
         """Shapes: → [1, 3, H, W] float32, −1…1."""
-        values = torch.from_numpy(np.asarray(self.picture, dtype=np.float32).copy())
-        return values.permute(2, 0, 1)[None] / 127.5 - 1
+        return to_pixels(self.picture)
 
     def latent_mask(self) -> Tensor | None:
         """How much of each latent is made anew: all or nothing. Shapes: → [1, 1, h, w] of 0 and 1."""
@@ -62,6 +61,12 @@ class Start:
             made = self.whole.copy()
             made.paste(part, (left, top))
         return Image.composite(made, self.whole, self.whole_mask)
+
+
+def to_pixels(picture: Image.Image) -> Tensor:
+    """An RGB picture as a VAE takes it. Shapes: → [1, 3, H, W] float32, −1…1."""
+    values = torch.from_numpy(np.asarray(picture, dtype=np.float32).copy())
+    return values.permute(2, 0, 1)[None] / 127.5 - 1
 
 
 def read_start(asked: StartImage, width_px: int, height_px: int) -> Start:
@@ -129,12 +134,12 @@ def _edges(
 ) -> list[tuple[Image.Image, tuple[int, int]]]:
     """The first and the last rows or columns, stretched over what is left on either side."""
     (width, height), (left, top), found = size, place, []
-    if top > 0:
+    if height > inside.height:
         below = height - top - inside.height
         for row, room, start in ((0, top, 0), (inside.height - 1, below, top + inside.height)):
             if room > 0:
                 found.append((inside.resize((width, room), box=(0, row, inside.width, row + 1)), (0, start)))
-    if left > 0:
+    if width > inside.width:
         right = width - left - inside.width
         for column, room, start in ((0, left, 0), (inside.width - 1, right, left + inside.width)):
             if room > 0:

@@ -175,8 +175,8 @@ def work_of(job: Job) -> Work:
     return Work(
         inputs=job.batch_size * (2 if is_guided else 1),
         images=1,
-        height_px=job.height_px,
-        width_px=job.width_px,
+        height_px=max(each.height_px for each in (job, job.second) if each is not None),
+        width_px=max(each.width_px for each in (job, job.second) if each is not None),
     )
 
 

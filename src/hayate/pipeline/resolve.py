@@ -20,9 +20,10 @@ from hayate.prompt.extra_networks import split_extra_networks
 from hayate.prompt.schedule import Prompt, parse_prompt
 from hayate.prompt.styles import apply_styles, choose_styles, read_styles
 from hayate.prompt.tokenizer import load_tokenizer
-from hayate.request import TextToImage
+from hayate.request import Hires, TextToImage
 from hayate.runtime.approximate import EXACT, Approximate
 from hayate.samplers.catalogue import SamplerInfo, build, resolve_sampler
+from hayate.samplers.grid import MOST_STRENGTH, moves_of
 from hayate.samplers.sigmas import (
     NoiseSchedule,
     ScheduleOptions,
@@ -38,6 +39,9 @@ Choice = TypeVar("Choice", Emphasis, NoiseSource)
 
 SEED_LIMIT = 4294967294
 """Random seeds are below this, as in A1111."""
+
+
+MAX_HIRES_PX = 8192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +82,21 @@ class Job:
     ensd: int
     batch_size: int
     batch_count: int
+    hires: Hires | None = None
+    """What was asked of this pass, if it is the second."""
+    second: Job | None = None
+    """Hires fix: the pass over the enlarged picture."""
     start: Start | None = None
     """The picture that the job starts from, instead of noise alone."""
     notes: tuple[str, ...]
     """What the user should know: choices made for them, and what was asked for but does not act."""
     approximate: Approximate = EXACT
     """What is left out of the work."""
+
+    @property
+    def hires_acts(self) -> bool:
+        """Whether this is a second pass that makes something anew, and does not only enlarge."""
+        return self.hires is not None and self.hires.denoising > 0
 
     def seeds_of(self, number: int) -> tuple[int, int]:
         """Seed and variation seed of picture `number`: each has the next seed, or with variations the next subseed.
@@ -101,7 +114,9 @@ class Job:
 
     def with_noise_source(self, source: NoiseSource, note: str) -> Job:
         """This job drawing its noise from `source`, with a note why if that needs saying."""
-        return replace(self, noise_source=source, notes=(*self.notes, note) if note else self.notes)
+        second = None if self.second is None else self.second.with_noise_source(source, "")
+        notes = (*self.notes, note) if note else self.notes
+        return replace(self, noise_source=source, notes=notes, second=second)
 
     def with_start(self, start: Start) -> Job:
         """This job starting from a picture."""
@@ -109,6 +124,11 @@ class Job:
 
     def with_approximate(self, methods: Approximate) -> Job:
         """This job leaving out what `methods` say, as far as the sampler does not need it."""
+        if self.second is not None:
+            return replace(self, second=self.second.with_approximate(methods))._approximated(methods)
+        return self._approximated(methods)
+
+    def _approximated(self, methods: Approximate) -> Job:
         if not methods.limits_guidance():
             return replace(self, approximate=methods)
         obstacle = None
@@ -141,6 +161,72 @@ def resolve(request: TextToImage, settings: Settings, config: ModelConfig) -> Jo
 
     Raises: UsageError for what this model can't do, UnknownName for an unknown sampler or schedule.
     """
+    first = resolve_pass(request, settings, config)
+    if request.hires is None:
+        return first
+    second = second_pass(first, settings, config)
+    return replace(first, second=second, notes=tuple(dict.fromkeys((*first.notes, *second.notes))))
+
+
+def second_pass(first: Job, settings: Settings, config: ModelConfig) -> Job:
+    """The pass of hires fix: all of its steps are taken, on the end of a schedule that is as much longer.
+
+    Source: A1111 behaviour, docs/compat.md.
+    Raises: UsageError for a size that can't be.
+    """
+    request, hires = first.request, first.request.hires
+    assert hires is not None
+    width_px, height_px = hires_size(first.width_px, first.height_px, hires)
+    sampler, combined = resolve_sampler(hires.sampler or first.sampler.name)
+    steps = hires.steps or first.steps
+    again = replace(
+        request,
+        prompt=request.prompt if hires.prompt is None else hires.prompt,
+        negative_prompt=request.negative_prompt if hires.negative_prompt is None else hires.negative_prompt,
+        sampler=sampler.name,
+        scheduler=hires.scheduler or combined or first.asked_schedule,
+        steps=int(steps / min(hires.denoising, MOST_STRENGTH)) if hires.denoising else steps,
+        width_px=width_px,
+        height_px=height_px,
+        seed=first.seed,
+        subseed=first.subseed,
+        hires=None,
+    )
+    evaluations = first.table.steps * 2 if first.sampler.is_second_order else first.table.steps
+    job = resolve_pass(again, settings, config, moves=steps - 1, first_evaluations=evaluations)
+    return replace(job, steps=steps, hires=hires, noise_source=first.noise_source)
+
+
+def hires_size(width_px: int, height_px: int, hires: Hires) -> tuple[int, int]:
+    """The size of the second pass, in multiples of 8.
+
+    Raises: UsageError for another shape, or beyond the largest.
+    """
+    asked = (hires.width_px, hires.height_px)
+    scale = hires.scale
+    if asked != (None, None):
+        scale = max((wanted or 0) / side for wanted, side in zip(asked, (width_px, height_px), strict=True))
+    size = (int(width_px * scale) // 8 * 8, int(height_px * scale) // 8 * 8)
+    if None not in asked and asked != size:
+        message = f"{asked[0]}x{asked[1]} has another shape than {width_px}x{height_px}"
+        raise UsageError(message, hint=f"--hires-size {size[0]}x{size[1]}, or --hires-scale")
+    if max(size) > MAX_HIRES_PX or min(size) < 64:
+        raise UsageError(f"a second pass of {size[0]}x{size[1]} can't be", hint=f"64 to {MAX_HIRES_PX} pixels a side")
+    return size
+
+
+def resolve_pass(
+    request: TextToImage,
+    settings: Settings,
+    config: ModelConfig,
+    *,
+    moves: int | None = None,
+    first_evaluations: int | None = None,
+) -> Job:
+    """One pass; the second one has `moves`, and the evaluations of the first, from which its prompt goes on counting.
+
+    Raises: UsageError, UnknownName.
+    """
     _check_model(config)
     notes: list[str] = []
     sampler, combined_schedule = resolve_sampler(first_given(request.sampler, settings.sampler))
@@ -156,11 +242,11 @@ def resolve(request: TextToImage, settings: Settings, config: ModelConfig) -> Jo
         noise_schedule(config),
         eta=request.eta,
         options=ScheduleOptions(sigma_min=request.sigma_min, sigma_max=request.sigma_max, rho=request.rho),
-        strength=None if request.start is None else request.start.denoising,
+        moves=moves if request.start is None else moves_of(steps, request.start.denoising),
     )
     notes += table.notes
     texts = _apply_styles(request, settings, notes)
-    prompt, negative = _read_prompts(texts, table, sampler, notes)
+    prompt, negative = _read_prompts(texts, table, sampler, notes, first_evaluations)
     style = TextStyle(
         tokenizer=load_tokenizer(),
         emphasis=choose(Emphasis, "emphasis mode", first_given(request.emphasis, settings.emphasis)),
@@ -249,7 +335,7 @@ def _apply_styles(request: TextToImage, settings: Settings, notes: list[str]) ->
 
 
 def _read_prompts(
-    texts: tuple[str, str], table: StepTable, sampler: SamplerInfo, notes: list[str]
+    texts: tuple[str, str], table: StepTable, sampler: SamplerInfo, notes: list[str], before: int | None
 ) -> tuple[Prompt, Prompt]:
     """Both prompts as schedules; second-order samplers count two evaluations for every step, as A1111 does."""
     text, networks = split_extra_networks(texts[0])
@@ -257,8 +343,9 @@ def _read_prompts(
     for network in networks:
         notes.append(f"<{network.kind}:{network.name}> is left out: extra networks are not applied yet")
     evaluations = table.steps * 2 if sampler.is_second_order else table.steps
-    prompt = parse_prompt(text, evaluations)
-    negative = parse_prompt(negative_text, evaluations, is_negative=True)
+    counts = (evaluations, None) if before is None else (before, evaluations)
+    prompt = parse_prompt(text, counts[0], hires_steps=counts[1])
+    negative = parse_prompt(negative_text, counts[0], hires_steps=counts[1], is_negative=True)
     notes += [*prompt.warnings, *(f"negative prompt: {warning}" for warning in negative.warnings)]
     return prompt, negative
 

@@ -197,7 +197,8 @@ class Making:
         )
 
     def _count(self, batch: Batch) -> None:
-        self.rows += self.job.table.rows
+        second = self.job.second
+        self.rows += self.job.table.rows + (second.table.rows if second is not None and second.hires_acts else 0)
         self.seconds["encode"] += batch.phases.encode_s
         self.seconds["sample"] += batch.phases.sample_s
         self.seconds["decode"] += batch.phases.decode_s

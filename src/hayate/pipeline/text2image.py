@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -15,13 +16,25 @@ from torch.nn import functional
 from hayate.engines.base import Engine
 from hayate.engines.reuse import FeatureReuse
 from hayate.errors import HayateError
-from hayate.pipeline.decode import Batch, Decoder, Sampled
+from hayate.pipeline.decode import Batch, Decoder, Sampled, decode_latents
 from hayate.pipeline.denoise import Conditions, LatentNoise, StepCallback, denoise, project_conditions
 from hayate.pipeline.guards import Guard, guarded
 from hayate.pipeline.guidance import Guidance, build_guidance
 from hayate.pipeline.noise import BatchNoise, NoiseRequest, noise_for
-from hayate.pipeline.pictures import PX_PER_LAT
+from hayate.pipeline.pictures import PX_PER_LAT, to_pixels
 from hayate.pipeline.resolve import Job, Seeds
+
+LATENT_MODES = MappingProxyType(
+    {
+        "Latent": ("bilinear", False),
+        "Latent (antialiased)": ("bilinear", True),
+        "Latent (bicubic)": ("bicubic", False),
+        "Latent (bicubic antialiased)": ("bicubic", True),
+        "Latent (nearest)": ("nearest", False),
+        "Latent (nearest-exact)": ("nearest-exact", False),
+    }
+)
+"""What A1111's names mean to PyTorch: the mode, and whether it is antialiased."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,11 +55,13 @@ def text2image(engine: Engine, job: Job, on_row: StepCallback) -> Iterator[Batch
     guard = guarded(engine)
     decoder = Decoder(guard)
     started = time.perf_counter()
-    told, image = tell(guard, job), encode_start(guard, job)
+    told, image, told_again = tell(guard, job), encode_start(guard, job), None
     encoded = time.perf_counter()
     try:
         for seeds in job.batches():
             told, latents = sample(guard, job, told, seeds, on_row, image=image)
+            if job.second is not None:
+                told_again, latents = enlarge(guard, job.second, told_again, seeds, on_row, latents=latents)
             times = {"encode_s": encoded - started, "sample_s": time.perf_counter() - encoded}
             sampled = Sampled(seeds=seeds, latents=latents, guidance=told.guidance, **times)
             yield from (finish(job, batch) for batch in decoder.put(sampled))
@@ -63,6 +78,35 @@ def tell(guard: Guard, job: Job, guidance: Guidance | None = None) -> Told:
         guidance = build_guidance(guard, (job.prompt, job.negative), job.style, job.guidance, job.table.rows)
         guidance = guidance.limited(job.table.sigma, job.approximate)
     return Told(guidance=guidance, conditions=project_conditions(guard, job.table, guidance))
+
+
+def enlarge(
+    guard: Guard, job: Job, told: Told | None, seeds: Seeds, on_row: StepCallback, *, latents: Tensor
+) -> tuple[Told, Tensor]:
+    """Hires fix: the latents enlarged to the size of `job`, and made anew there as far as it says.
+
+    `told` is the second pass' prompts, once they are encoded.
+    Raises: EngineError.
+    """
+    told = told or tell(guard, job)
+    hires = job.hires
+    assert hires is not None
+    large = upscale(guard, latents, hires.upscaler, (job.height_px // PX_PER_LAT, job.width_px // PX_PER_LAT))
+    return sample(guard, job, told, seeds, on_row, image=large) if hires.denoising else (told, large)
+
+
+def upscale(guard: Guard, latents: Tensor, upscaler: str, size_lat: tuple[int, int]) -> Tensor:
+    """Latents of another size: interpolated, or those of the enlarged picture. Shapes: [B, 4, …] → [B, 4, *size_lat].
+
+    Raises: EngineError.
+    """
+    if upscaler in LATENT_MODES:
+        mode, is_antialiased = LATENT_MODES[upscaler]
+        return functional.interpolate(latents, size=size_lat, mode=mode, antialias=is_antialiased)
+    size = (size_lat[1] * PX_PER_LAT, size_lat[0] * PX_PER_LAT)
+    filter_ = Image.Resampling.NEAREST if upscaler == "Nearest" else Image.Resampling.LANCZOS
+    pictures = [Image.fromarray(picture).resize(size, filter_) for picture in decode_latents(guard, latents)]
+    return torch.cat([guard.encode(to_pixels(picture).to(guard.device)) for picture in pictures])
 
 
 def encode_start(guard: Guard, job: Job) -> Tensor | None:
@@ -124,7 +168,7 @@ def latent_noise(job: Job, request: NoiseRequest, image: Tensor | None = None) -
     draw = noise_for(job.table, request, stream)
     asked = job.request.start
     if image is None or job.start is None or asked is None:
-        return LatentNoise(first=first, draw=draw)
+        return LatentNoise(first=first, draw=draw, image=image)
     mask = job.start.latent_mask()
     mask = None if mask is None else mask.to(first.device)
     image = image.expand_as(first)

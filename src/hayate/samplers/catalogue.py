@@ -15,7 +15,6 @@ from hayate.samplers.grid import (
     ddim_grid,
     discard_penultimate,
     dpm_fast_grid,
-    moves_of,
     restart_walk,
     schedule_grid,
     unipc_grid,
@@ -55,7 +54,7 @@ class SamplerInfo:
     build_rows: Callable[[Grid, Tuning], Sequence[Row]]
     default_schedule: str = "Uniform"
     """What Automatic means."""
-    make_grid: Callable[[int, NoiseSchedule, float | None], Grid] | None = None
+    make_grid: Callable[[int, NoiseSchedule, int | None], Grid] | None = None
     """The sampler's own timesteps; None for samplers that walk any schedule."""
     default_eta: float | None = None
     """None for samplers without eta."""
@@ -262,12 +261,12 @@ def build(
     noise_scale: float = 1.0,
     options: ScheduleOptions | None = None,
     is_sgm_noise: bool = False,
-    strength: float | None = None,
+    moves: int | None = None,
 ) -> StepTable:
     """The table of `sampler` over `schedule` for a model with `noise_schedule`.
 
-    `strength` is how much of a picture that is given to start from is made anew, 0 to 1: so much of the schedule's end
-    is walked. None starts from noise alone.
+    With `moves` a picture is given to start from, and the schedule's end alone is walked: so many steps and one
+    (`moves_of`). None starts from noise alone.
 
     `noise_scale` is A1111's s_noise; `is_sgm_noise` its "SGM noise multiplier" (X starts at sqrt(1 + sigma^2)).
     Whatever was asked for and can't act is said in the table's `notes`.
@@ -280,12 +279,12 @@ def build(
     options = options or ScheduleOptions()
     levels = latent_consistency(noise_schedule) if info.is_consistency else noise_schedule
     if info.make_grid is not None:
-        grid = info.make_grid(steps, levels, strength)
+        grid = info.make_grid(steps, levels, moves)
     else:
         used = _resolve_automatic(info, asked)
         sigmas = pick_sigmas(steps + info.extra_levels, used, levels, options)
-        if strength is not None:
-            sigmas = sigmas[steps - moves_of(steps, strength) - 1 :]
+        if moves is not None:
+            sigmas = sigmas[steps - moves - 1 :]
         sigmas = sigmas if info.walk is None else info.walk(sigmas)
         grid = schedule_grid(sigmas, used.name, levels, is_sgm_noise=is_sgm_noise)
     return make_table(

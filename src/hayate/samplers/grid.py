@@ -38,43 +38,43 @@ def moves_of(steps: int, strength: float) -> int:
     return int(min(strength, MOST_STRENGTH) * steps)
 
 
-def ddim_grid(steps: int, schedule: NoiseSchedule, strength: float | None = None) -> Grid:
+def ddim_grid(steps: int, schedule: NoiseSchedule, moves: int | None = None) -> Grid:
     """DDIM's evenly spaced timesteps, 1 to 951 for 20 steps; the walk ends at timestep 1, so it makes 19 moves.
 
-    With a `strength` the lowest of them, for a picture that is given the noise of the next one above.
+    With `moves` the lowest so many of them, for a picture that is given the noise of the next one above.
     Source: A1111 behaviour, docs/compat.md.
     Raises: `UsageError` for one step, which would make no move at all.
     """
     if steps < 2:
         raise UsageError("DDIM, DDIM CFG++ and PLMS need at least 2 steps", hint="for one step take Euler or LCM")
     timesteps = _even_timesteps(steps, schedule)
-    if strength is None:
+    if moves is None:
         return _vp_grid(schedule.alphas_cumprod[timesteps], timesteps.astype(np.float64))
-    kept = _kept(timesteps, steps, strength)
+    kept = _kept(timesteps, moves)
     grid = _vp_grid(schedule.alphas_cumprod[timesteps[kept:]], timesteps[kept:].astype(np.float64))
     return _noised(grid, float(schedule.alphas_cumprod[timesteps[kept - 1]]))
 
 
-def unipc_grid(steps: int, schedule: NoiseSchedule, strength: float | None = None) -> Grid:
+def unipc_grid(steps: int, schedule: NoiseSchedule, moves: int | None = None) -> Grid:
     """UniPC's evenly spaced times from the last timestep to the first, interpolated in log alpha.
 
     It makes as many moves as DDIM's grid has timesteps. Source: A1111 behaviour, docs/compat.md.
     """
     levels = schedule.alphas_cumprod.size
     even = _even_timesteps(steps, schedule)
-    kept = 0 if strength is None else _kept(even, steps, strength)
-    top, moves = (levels - 1, len(even)) if strength is None else (int(even[kept]), len(even) - kept)
-    timesteps = np.linspace(top, 0, moves + 1)
+    kept = 0 if moves is None else _kept(even, moves)
+    top = levels - 1 if moves is None else int(even[kept])
+    timesteps = np.linspace(top, 0, len(even) - kept + 1)
     alphas = np.exp(np.interp(timesteps, np.arange(levels), np.log(schedule.alphas_cumprod)))
     grid = _vp_grid(alphas, timesteps)
-    return grid if strength is None else _noised(grid, float(schedule.alphas_cumprod[even[kept - 1]]))
+    return grid if moves is None else _noised(grid, float(schedule.alphas_cumprod[even[kept - 1]]))
 
 
-def dpm_fast_grid(steps: int, schedule: NoiseSchedule, strength: float | None = None) -> Grid:
-    """The model's whole range, evenly in log sigma, one level per evaluation; with a `strength` the lower end of it."""
+def dpm_fast_grid(steps: int, schedule: NoiseSchedule, moves: int | None = None) -> Grid:
+    """The model's whole range, evenly in log sigma, one level per evaluation; with `moves` the lower end of it."""
     sigmas = np.geomspace(schedule.sigma_max, schedule.sigma_min, steps + 1)
-    if strength is not None:
-        sigmas = sigmas[steps - moves_of(steps, strength) - 1 :]
+    if moves is not None:
+        sigmas = sigmas[steps - moves - 1 :]
     return Grid(sigmas=sigmas, schedule=AUTOMATIC.name, initial_scale=float(sigmas[0]))
 
 
@@ -117,16 +117,15 @@ def _even_timesteps(steps: int, schedule: NoiseSchedule) -> np.ndarray:
     return np.clip(np.arange(0, levels, levels // steps) + 1, 0, levels - 1)[::-1]
 
 
-def _kept(timesteps: np.ndarray, steps: int, strength: float) -> int:
+def _kept(timesteps: np.ndarray, moves: int) -> int:
     """The place of the first timestep that is kept.
 
     Raises: `UsageError` where fewer than two are left, for which there is no move.
     """
-    kept = len(timesteps) - moves_of(steps, strength)
-    if len(timesteps) - kept < 2:
+    if moves < 2:
         hint = "take more steps, a higher denoising strength, or Euler"
-        raise UsageError(f"denoising strength {strength:g} leaves nothing of {steps} steps with timesteps", hint=hint)
-    return max(kept, 1)
+        raise UsageError("DDIM, DDIM CFG++, PLMS and UniPC have no move left at this strength", hint=hint)
+    return max(len(timesteps) - moves, 1)
 
 
 def _noised(grid: Grid, alpha: float) -> Grid:

@@ -18,9 +18,12 @@ from hayate.errors import UsageError
 from hayate.models.config import SD1, Family
 from hayate.pipeline.denoise import LatentNoise, denoise, project_conditions
 from hayate.pipeline.encode import TextStyle
+from hayate.pipeline.guards import Guard
 from hayate.pipeline.guidance import GuidanceScale, build_guidance
 from hayate.pipeline.pictures import crop_box, read_start, resize
+from hayate.pipeline.resolve import resolve
 from hayate.pipeline.session import make_pictures
+from hayate.pipeline.text2image import show_around
 from hayate.pipeline.tiles import decode_tiled, encode_tiled
 from hayate.prompt.schedule import parse_prompt
 from hayate.prompt.tokenizer import load_tokenizer
@@ -39,7 +42,7 @@ from tests.pipeline.test_latents import (
     reference_embeddings,
     tiny,
 )
-from tests.tiny_models import write_tiny
+from tests.tiny_models import random_tensors, tiny_config, write, write_tiny
 
 STEPS = 10
 
@@ -57,8 +60,9 @@ def karras_sigmas() -> Tensor:
 class Case:
     """A tiny model as Hayate's engine and as diffusers' networks, a picture, noise, and perhaps a mask."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_channels: int = 4) -> None:
         config = tiny(SD1)
+        config = replace(config, unet=replace(config.unet, in_channels=in_channels))
         self.engine, self.references = engine_and_references(config)
         self.scale = config.vae.scale
         generator = torch.Generator().manual_seed(3)
@@ -67,7 +71,7 @@ class Case:
         self.mask = (torch.rand((1, 1, 8, 12), generator=generator) > 0.5).float()
         self.contexts = [reference_embeddings(self.references, config, ids)[0] for ids in (PROMPT_IDS, NEGATIVE_IDS)]
 
-    def expected(self, strength: float, mask: Tensor | None) -> Tensor:
+    def expected(self, strength: float, mask: Tensor | None, beside: Tensor | None = None) -> Tensor:
         """Euler's method on the last steps, from the encoded picture and noise; outside of the mask the picture."""
         image = self.references["vae"].encode(self.pixels).latent_dist.mean * self.scale
         sigmas = karras_sigmas()[STEPS - int(min(strength, 0.999) * STEPS) - 1 :]
@@ -76,7 +80,8 @@ class Case:
         keep = None if mask is None else 1 - mask
         for sigma, sigma_next in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):
             timestep = torch.from_numpy(np.interp(np.log([sigma]), np.log(levels), np.arange(1000.0)))
-            given = torch.cat([x, x]) / (sigma**2 + 1) ** 0.5
+            given = x / (sigma**2 + 1) ** 0.5
+            given = torch.cat([given if beside is None else torch.cat([given, beside], dim=1)] * 2)
             guided, negative = self.references["unet"](given, timestep.float(), torch.cat(self.contexts)).sample.split(
                 1
             )
@@ -91,14 +96,18 @@ class Case:
         alphas = np.cumprod(1 - betas)
         return np.sqrt((1 - alphas) / alphas)
 
-    def found(self, strength: float, mask: Tensor | None) -> Tensor:
+    def found(self, strength: float, mask: Tensor | None, beside: Tensor | None = None) -> Tensor:
         table = build("Euler", "Karras", STEPS, scaled_linear(), moves=moves_of(STEPS, strength))
         style = TextStyle(tokenizer=load_tokenizer(), width_px=96, height_px=64)
         prompts = (parse_prompt(PROMPT, STEPS), parse_prompt(NEGATIVE, STEPS, is_negative=True))
         guidance = build_guidance(self.engine, prompts, style, GuidanceScale(scale=7.0), table.rows)
         conditions = project_conditions(self.engine, table, guidance)
         noise = LatentNoise(
-            first=self.noise, draw=lambda _: self.noise, image=self.engine.encode(self.pixels), mask=mask
+            first=self.noise,
+            draw=lambda _: self.noise,
+            image=self.engine.encode(self.pixels),
+            mask=mask,
+            beside=beside,
         )
         return denoise(self.engine, table, guidance, conditions, noise, on_row=lambda done, rows: None)
 
@@ -114,6 +123,42 @@ def case() -> Case:
 def test_latents_are_those_of_a_plain_loop(case: Case, strength: float, is_masked: bool) -> None:
     mask = case.mask if is_masked else None
     assert relative_error(case.found(strength, mask), case.expected(strength, mask)) <= 1e-3
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
+@torch.inference_mode()
+def test_an_inpainting_model_is_shown_mask_and_surroundings(tmp_path: Path, strength: float) -> None:
+    """By its own nine channels in diffusers' U-Net; what it is shown is encoded by diffusers' VAE."""
+    case = Case(in_channels=9)
+    levels = ((case.pixels[0].permute(1, 2, 0) + 1) * 127.5).round().to(torch.uint8).numpy()
+    Image.fromarray(levels).save(tmp_path / "picture.png")
+    hole = np.zeros((64, 96), np.uint8)
+    hole[16:48, 24:64] = 255
+    Image.fromarray(hole).save(tmp_path / "mask.png")
+    asked = StartImage(path=str(tmp_path / "picture.png"), mask=str(tmp_path / "mask.png"), mask_blur=0)
+    case.pixels = torch.from_numpy(levels.astype(np.float32)).permute(2, 0, 1)[None] / 127.5 - 1
+    request = TextToImage(prompt=PROMPT, width_px=96, height_px=64, start=asked)
+    job = resolve(request, load_settings({}, environment={}), case.engine.config)
+    beside = show_around(Guard(engine=case.engine), job.with_start(read_start(asked, 96, 64)))
+    assert beside is not None
+    mask = torch.from_numpy(hole[::8, ::8] / 255.0).float()[None, None]
+    masked = case.pixels * (1 - torch.from_numpy(hole / 255.0).float())
+    around = case.references["vae"].encode(masked).latent_dist.mean * case.scale
+    reference = torch.cat([mask, around], dim=1)
+    assert relative_error(beside, reference) <= 1e-4
+    assert relative_error(case.found(strength, mask, beside), case.expected(strength, mask, reference)) <= 1e-3
+
+
+def test_an_inpainting_model_without_a_picture_paints_on_grey() -> None:
+    case = Case(in_channels=9)
+    request = TextToImage(prompt=PROMPT, width_px=96, height_px=64)
+    job = resolve(request, load_settings({}, environment={}), case.engine.config)
+    beside = show_around(Guard(engine=case.engine), job)
+    assert beside is not None
+    grey = case.references["vae"].encode(torch.zeros((1, 3, 64, 96))).latent_dist.mean * case.scale
+    assert (beside[:, 0] == 1).all()
+    assert relative_error(beside[:, 1:], grey) <= 1e-4
+    assert show_around(Guard(engine=Case().engine), job) is None
 
 
 @pytest.mark.parametrize("info", SAMPLERS, ids=lambda info: info.name)
@@ -165,6 +210,26 @@ def test_what_the_mask_does_not_touch_keeps_every_bit(
     mask = np.asarray(Image.open(files["mask.png"])) > 0
     assert not changed[~mask].any()
     assert changed[mask].mean() > 0.9
+
+
+@pytest.mark.parametrize("has_picture", [True, False])
+def test_an_inpainting_checkpoint_paints_from_its_file(
+    files: dict[str, str], own: Settings, tmp_path: Path, has_picture: bool
+) -> None:
+    config = tiny_config(Family.SD1)
+    config = replace(config, unet=replace(config.unet, in_channels=9))
+    write(tmp_path / "inpainting.safetensors", dict(random_tensors(config, 0)))
+    start = StartImage(path=files["picture.png"], mask=files["mask.png"], mask_blur=0) if has_picture else None
+    request = TextToImage(prompt="x", model=str(tmp_path / "inpainting.safetensors"), steps=2, seed=1, start=start)
+    request = request if has_picture else replace(request, width_px=64, height_px=96)
+    report = make_pictures(request, own, None, lambda done, rows: None)
+    after = np.asarray(Image.open(report.pictures[0].path))
+    assert after.shape == (96, 64, 3)
+    assert after.std() > 1
+    if has_picture:
+        before, mask = np.asarray(Image.open(files["picture.png"])), np.asarray(Image.open(files["mask.png"])) > 0
+        assert np.array_equal(after[~mask], before[~mask])
+        assert (after[mask] != before[mask]).any()
 
 
 def test_an_inverted_mask_keeps_the_rest(files: dict[str, str], own: Settings) -> None:

@@ -87,7 +87,6 @@ def test_what_does_not_act_is_said() -> None:
     ("config", "words"),
     [
         (replace(SDXL, family=Family.SDXL_REFINER), "refiner"),
-        (replace(SD1, unet=replace(SD1_UNET, in_channels=9)), "inpainting"),
         (replace(SD1, unet=replace(SD1_UNET, in_channels=8)), "edits"),
     ],
 )

@@ -29,8 +29,16 @@ class LatentNoise:
     """The next unit noise of a kind, in the shape of `first`."""
     image: Tensor | None = None
     """The latents of a picture to start from, in the shape of `first`."""
+    beside: Tensor | None = None
+    """What an inpainting model is shown beside the latents, [1, 5, h, w]: the mask, and the picture around it."""
     mask: Tensor | None = None
     """How much of them is made anew, [1, 1, h, w]; None makes all."""
+
+    def shown(self, x: Tensor) -> Tensor:
+        """What the U-Net is given: the latents, and for inpainting models the mask and the picture around it."""
+        if self.beside is None:
+            return x
+        return torch.cat([x, self.beside.expand(len(x), -1, -1, -1)], dim=1)
 
     def kept(self, made: Tensor) -> Tensor:
         """`made` where the mask is, and the given picture elsewhere. Source: A1111 behaviour, docs/compat.md."""
@@ -119,7 +127,7 @@ def denoise(
         x = state[0]
         variant, prompts = guidance.variant_of_evaluation[row], guidance.batch_at(row)
         told = conditions.at(row, variant, len(x), prompts)
-        inputs = (x * plan.scale_in[row]).repeat(prompts, 1, 1, 1)
+        inputs = noise.shown(x * plan.scale_in[row]).repeat(prompts, 1, 1, 1)
         features = () if reuse is None else (reuse.next(len(inputs), variant),)
         acted.evaluations += 1
         acted.unguided += prompts < guidance.batch

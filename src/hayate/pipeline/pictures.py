@@ -43,6 +43,12 @@ class Start:
         """Shapes: → [1, 3, H, W] float32, −1…1."""
         return to_pixels(self.picture)
 
+    def pixel_mask(self) -> Tensor:
+        """Where the picture is made anew; without a mask everywhere. Shapes: → [1, 1, H, W] of 0 and 1."""
+        if self.mask is None:
+            return torch.ones((1, 1, self.picture.height, self.picture.width))
+        return torch.from_numpy(np.round(np.asarray(self.mask, dtype=np.float32) / 255))[None, None]
+
     def latent_mask(self) -> Tensor | None:
         """How much of each latent is made anew: all or nothing. Shapes: → [1, 1, h, w] of 0 and 1."""
         if self.mask is None:

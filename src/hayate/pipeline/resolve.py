@@ -318,9 +318,8 @@ def first_given(*values: Value | None) -> Value:
 def _check_model(config: ModelConfig) -> None:
     if config.family is Family.SDXL_REFINER:
         raise UsageError("this is SDXL's refiner, which finishes another model's picture", hint="choose a base model")
-    if config.unet.in_channels != 4:
-        kind = "an inpainting model" if config.is_inpainting else "a model that edits a given picture"
-        raise UsageError(f"this is {kind}, which needs a picture to start from", hint="choose a text-to-image model")
+    if config.unet.in_channels != 4 and not config.is_inpainting:
+        raise UsageError("this is a model that edits a picture by instructions", hint="choose a text-to-image model")
 
 
 def _apply_styles(request: TextToImage, settings: Settings, notes: list[str]) -> tuple[str, str]:

@@ -55,11 +55,12 @@ def text2image(engine: Engine, job: Job, on_row: StepCallback) -> Iterator[Batch
     guard = guarded(engine)
     decoder = Decoder(guard)
     started = time.perf_counter()
-    told, image, told_again = tell(guard, job), encode_start(guard, job), None
+    told, told_again = tell(guard, job), None
+    image, beside = encode_start(guard, job), show_around(guard, job)
     encoded = time.perf_counter()
     try:
         for seeds in job.batches():
-            told, latents = sample(guard, job, told, seeds, on_row, image=image)
+            told, latents = sample(guard, job, told, seeds, on_row, image=image, beside=beside)
             if job.second is not None:
                 told_again, latents = enlarge(guard, job.second, told_again, seeds, on_row, latents=latents)
             times = {"encode_s": encoded - started, "sample_s": time.perf_counter() - encoded}
@@ -92,7 +93,9 @@ def enlarge(
     hires = job.hires
     assert hires is not None
     large = upscale(guard, latents, hires.upscaler, (job.height_px // PX_PER_LAT, job.width_px // PX_PER_LAT))
-    return sample(guard, job, told, seeds, on_row, image=large) if hires.denoising else (told, large)
+    if not hires.denoising:
+        return told, large
+    return sample(guard, job, told, seeds, on_row, image=large, beside=show_around(guard, job))
 
 
 def upscale(guard: Guard, latents: Tensor, upscaler: str, size_lat: tuple[int, int]) -> Tensor:
@@ -123,6 +126,26 @@ def encode_start(guard: Guard, job: Job) -> Tensor | None:
     return functional.interpolate(latents, size=size, mode="bilinear")
 
 
+def show_around(guard: Guard, job: Job) -> Tensor | None:
+    """What an inpainting model is shown beside the latents: where it paints, and the picture without that part.
+
+    Without a picture everything is painted, on grey. Shapes: → [1, 5, h, w], or None for other models.
+    Source: A1111 behaviour, docs/compat.md.
+    Raises: EngineError.
+    """
+    if not guard.config.is_inpainting:
+        return None
+    size = (job.height_px // PX_PER_LAT, job.width_px // PX_PER_LAT)
+    if job.start is None:
+        pixels, mask = torch.zeros((1, 3, job.height_px, job.width_px)), torch.ones((1, 1, job.height_px, job.width_px))
+    else:
+        pixels, mask = job.start.pixels(), job.start.pixel_mask()
+    around = guard.encode((pixels * (1 - mask)).to(guard.device))
+    if around.shape[2:] != size:
+        around = functional.interpolate(around, size=size, mode="bilinear")
+    return torch.cat([functional.interpolate(mask, size=size).to(around.device), around], dim=1)
+
+
 def finish(job: Job, batch: Batch) -> Batch:
     """The batch with each picture put back into what was given: outside of a mask that is what it is."""
     if job.start is None or job.start.mask is None:
@@ -132,7 +155,14 @@ def finish(job: Job, batch: Batch) -> Batch:
 
 
 def sample(
-    guard: Guard, job: Job, told: Told, seeds: Seeds, on_row: StepCallback, *, image: Tensor | None = None
+    guard: Guard,
+    job: Job,
+    told: Told,
+    seeds: Seeds,
+    on_row: StepCallback,
+    *,
+    image: Tensor | None = None,
+    beside: Tensor | None = None,
 ) -> tuple[Told, Tensor]:
     """The latents of one batch; the stage that made them not finite, and it alone, is done again in a wider type.
 
@@ -143,6 +173,7 @@ def sample(
     request = job.noise_request(seeds, guard.device)
     while True:
         noise = latent_noise(job, request, image)  # anew, so that every attempt is given the same numbers
+        noise = replace(noise, beside=beside)
         latents = denoise(
             guard,
             job.table,

@@ -38,6 +38,7 @@ COMMANDS = MappingProxyType(
         "generate": Command("hayate.cli.generate", "generate PROMPT", "make pictures from a text"),
         "info": Command("hayate.cli.info", "info FILE", "what a picture was made with"),
         "plan": Command("hayate.cli.plan", "plan", "what would compute a picture, and why"),
+        "plot": Command("hayate.cli.plot", "plot PROMPT --x AXIS", "an X/Y/Z plot, with the time of every cell"),
         "bench": Command("hayate.cli.bench", "bench PRESET | history | report …", "measure it on this machine"),
         "tune": Command("hayate.cli.tune", "tune", "find what wins on this machine, and keep it"),
         "models": Command(

@@ -35,7 +35,9 @@ def random(*shape: int) -> Tensor:
 
 def save(path: Path, layers: dict[str, Parts], metadata: dict[str, str] | None = None) -> Path:
     """Writes layers, each under its name in the file, a dot before each part."""
-    tensors = {f"{name}.{part}": tensor.contiguous() for name, parts in layers.items() for part, tensor in parts.items()}
+    tensors = {
+        f"{name}.{part}": tensor.contiguous() for name, parts in layers.items() for part, tensor in parts.items()
+    }
     save_file(tensors, path, metadata=metadata)
     return path
 
@@ -79,7 +81,9 @@ def _locon_reference(parts: Parts, weight: np.ndarray) -> np.ndarray:
 
 
 def _loha(shape: Sequence[int]) -> Parts:
-    halves = {f"hada_w{n}_a": random(shape[0], 2) for n in "12"} | {f"hada_w{n}_b": random(2, _rest(shape)) for n in "12"}
+    halves = {f"hada_w{n}_a": random(shape[0], 2) for n in "12"} | {
+        f"hada_w{n}_b": random(2, _rest(shape)) for n in "12"
+    }
     return {**halves, "alpha": torch.tensor(3.0)}
 
 
@@ -114,9 +118,11 @@ NAMES = (("t", ""), ("w", "_a"), ("w", "_b"))
 
 
 def _lokr(shape: Sequence[int]) -> Parts:
-    return {"lokr_w1": random(4, 2), "lokr_w2_a": random(shape[0] // 4, 2), "lokr_w2_b": random(2, _rest(shape) // 2)} | {
-        "alpha": torch.tensor(1.0)
-    }
+    return {
+        "lokr_w1": random(4, 2),
+        "lokr_w2_a": random(shape[0] // 4, 2),
+        "lokr_w2_b": random(2, _rest(shape) // 2),
+    } | {"alpha": torch.tensor(1.0)}
 
 
 def _blocks(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -146,7 +152,13 @@ def _ia3(is_on_input: bool) -> Maker:
     def reference(parts: Parts, weight: np.ndarray) -> np.ndarray:
         gate = array(parts["weight"])
         flat = weight.reshape(weight.shape[0], weight.shape[1], -1)
-        new = np.stack([flat[:, :, k] @ np.diag(gate) if is_on_input else np.diag(gate) @ flat[:, :, k] for k in range(flat.shape[2])], -1)
+        new = np.stack(
+            [
+                flat[:, :, k] @ np.diag(gate) if is_on_input else np.diag(gate) @ flat[:, :, k]
+                for k in range(flat.shape[2])
+            ],
+            -1,
+        )
         return new.reshape(weight.shape)
 
     def parts(shape: Sequence[int]) -> Parts:
@@ -198,7 +210,9 @@ def _glora(is_old: bool) -> Maker:
         out, width = shape
         inner, outer = (random(width, 2), random(2, width)), (random(out, 2), random(2, width))
         names = ("a2", "a1", "b2", "b1") if is_old else ("a1", "a2", "b1", "b2")
-        return {f"{n}.weight": part for n, part in zip(names, (*inner, *outer), strict=True)} | {"alpha": torch.tensor(1.0)}
+        return {f"{n}.weight": part for n, part in zip(names, (*inner, *outer), strict=True)} | {
+            "alpha": torch.tensor(1.0)
+        }
 
     def reference(parts: Parts, weight: np.ndarray) -> np.ndarray:
         names = ("a2", "a1", "b2", "b1") if is_old else ("a1", "a2", "b1", "b2")

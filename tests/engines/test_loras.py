@@ -70,19 +70,24 @@ def digest(networks: Networks) -> str:
             for name, value in sorted({**module.__dict__, **module._parameters}.items()):
                 for tensor in value if isinstance(value, tuple) else (value,):
                     if isinstance(tensor, torch.Tensor):
-                        plain = tensor.to_dense() if tensor.is_mkldnn else tensor.detach().contiguous()
+                        plain = tensor.to_dense() if tensor.is_mkldnn else tensor.detach()
                         found.update(name.encode())
-                        found.update(plain.view(torch.uint8).numpy().tobytes())
+                        found.update(plain.flatten().contiguous().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
 
 
 def diffusers_layers(config: ModelConfig) -> Iterator[tuple[str, str]]:
     """diffusers' and the original name of layers of each sort, by the parity tests' table."""
     back = {new: old for old, new in UNET_RES.items()}
+    depths = config.unet.transformer_depths
     for theirs, ours in unet_prefixes(config.unet).items():
         if ".resnets." in theirs:
             yield from ((f"{theirs}{back[inner]}", f"{ours}{inner}") for inner in ("in_layers.2", "emb_layers.1"))
         elif ".attentions." in theirs:
+            if theirs.startswith(("down", "up")):
+                level = int(theirs.split(".")[1])
+                if not (depths if theirs.startswith("down") else depths[::-1])[level]:
+                    continue  # the table has a line for every level, also for those without attention
             for inner in ("proj_in", "transformer_blocks.0.attn1.to_k", "transformer_blocks.0.attn2.to_out.0"):
                 yield f"{theirs}{inner}", f"{ours}{inner}"
             yield f"{theirs}transformer_blocks.0.ff.net.0.proj", f"{ours}transformer_blocks.0.ff.net.0.proj"
@@ -106,10 +111,6 @@ def every_layer(path: Path, networks: Networks, maker: Maker = MAKERS[0]) -> Pat
         for name, parameter in networks.unet.named_parameters()
         if name.endswith(".weight") and maker.is_for(parameter.shape)
     }
-    for parts in layers.values():
-        for part in ("lora_up.weight", "lora_down.weight"):
-            if part in parts:
-                parts[part] *= 0.1
     return save(path, layers)
 
 
@@ -189,7 +190,9 @@ def test_names_of_kohya_and_diffusers_give_the_same_weights(
     if where in clean:
         ours, old = results["kohya"][where], clean[where]
     else:
-        ours, old = (each["1:transformer.resblocks.1.attn.in_proj_weight"].chunk(3)[0] for each in (results["kohya"], clean))
+        ours, old = (
+            each["1:transformer.resblocks.1.attn.in_proj_weight"].chunk(3)[0] for each in (results["kohya"], clean)
+        )
     torch.testing.assert_close(ours, old + query["lora_up.weight"] @ query["lora_down.weight"], rtol=0, atol=1e-5)
 
 
@@ -200,7 +203,7 @@ def test_old_names_of_diffusers_processors_are_known(models: dict[Family, Path],
     up, down = parts["lora_up.weight"], parts["lora_down.weight"]
     old = {
         f"unet.{block}.processor.to_q_lora": {"up.weight": up, "down.weight": down},
-        f"unet.{block}.processor.to_out_lora": {"up.weight": up, "down.weight": down},
+        f"unet.{block}.processor.to_out_lora": {"up.weight": up.clone(), "down.weight": down.clone()},
     }
     before = weights_of(networks)
     editor = editor_of(networks)
@@ -211,7 +214,9 @@ def test_old_names_of_diffusers_processors_are_known(models: dict[Family, Path],
         torch.testing.assert_close(weights_of(networks)[name], before[name] + up @ down, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("title", ["LoRA", "LoHa", "DoRA by output", "IA3 on input", "full", "norm"])
+@pytest.mark.parametrize(
+    "title", ["LoRA", "LoHa", "DoRA by output", "IA3 on input", "full", "norm", "OFT oft_diag None"]
+)
 @pytest.mark.parametrize("preparation", PREPARATIONS.values(), ids=PREPARATIONS)
 def test_prepared_networks_compute_what_plain_ones_do(
     preparation: Preparation, title: str, models: dict[Family, Path], tmp_path: Path
@@ -224,7 +229,7 @@ def test_prepared_networks_compute_what_plain_ones_do(
         editor_of(networks).apply([use(path, 0.1)])
     expected, found = outputs(plain.unet), outputs(prepared.unet)
     scale = expected.abs().max()
-    assert (expected - clean).abs().max() > 0.01 * scale
+    assert (expected - clean).abs().max() > 1e-2
     assert (found - expected).abs().max() <= 1e-4 * scale
 
 
@@ -336,7 +341,9 @@ def test_fewer_directions_act_where_the_prompt_says_so(models: dict[Family, Path
     name = "0:middle_block.1.transformer_blocks.0.attn2.to_q.weight"
     before = weights_of(networks)[name]
     parts = MAKERS[0].parts((64, 64))
-    path = save(tmp_path / "dyn.safetensors", {"lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_q": parts})
+    path = save(
+        tmp_path / "dyn.safetensors", {"lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_q": parts}
+    )
     editor_of(networks).apply([LoraUse(name="dyn", path=path, rank=1)])
     up, down = array(parts["lora_up.weight"]), array(parts["lora_down.weight"])
     expected = array(before) + 2.0 / 3 * np.outer(up[:, 0], down[0])
@@ -364,7 +371,10 @@ BAD = {
         {"lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k": MAKERS[0].parts((320, 2048))},
         "for SDXL",
     ),
-    "nothing known": ({"some.layer": {"lora_up.weight": random(4, 4), "lora_down.weight": random(4, 4)}}, "none of its"),
+    "nothing known": (
+        {"some.layer": {"lora_up.weight": random(4, 4), "lora_down.weight": random(4, 4)}},
+        "none of its",
+    ),
 }
 
 
@@ -410,4 +420,4 @@ def test_weights_that_are_at_home_are_changed_there(models: dict[Family, Path], 
         offloader.send_home()
         editor.apply(loras)
         offloader.bring("unet")
-        assert torch.equal(outputs(networks.unet), outputs(other.unet))
+        torch.testing.assert_close(outputs(networks.unet), outputs(other.unet), rtol=0, atol=1e-5)

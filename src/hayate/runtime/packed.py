@@ -176,9 +176,9 @@ def from_phases(parts: Sequence[Tensor]) -> Tensor:
 
 
 def _whole(even: Tensor, odd: Tensor, dim: int) -> Tensor:
-    """The three weights along `dim` whose sums `_halves` has made: [a + b, c] and [a, b + c]."""
-    (both, third), (first, _) = even.unbind(dim), odd.unbind(dim)
-    return torch.stack([first, both - first, third], dim=dim)
+    """The three weights along `dim` whose sums `_halves` has made: [a, b + c] and [a + b, c]."""
+    (first, both), (_, third) = even.unbind(dim), odd.unbind(dim)
+    return torch.stack([first, both - third, third], dim=dim)
 
 
 class FusedGroupNorm(nn.Module):

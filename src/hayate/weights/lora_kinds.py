@@ -159,7 +159,7 @@ def renormed(weight: Tensor, added: Tensor, magnitude: Tensor) -> Tensor:
     merged = weight + added
     is_by_input = magnitude.dim() > 1 and magnitude.shape[0] == 1 and magnitude.shape[1] == weight.shape[1]
     kept = 1 if is_by_input else 0
-    norm = merged.norm(dim=[each for each in range(merged.dim()) if each != kept], keepdim=True)
+    norm = torch.linalg.vector_norm(merged, dim=[each for each in range(merged.dim()) if each != kept], keepdim=True)
     return merged * (magnitude.reshape(norm.shape) / norm.clamp_min(NORM_FLOOR))
 
 

@@ -1,4 +1,4 @@
-"""Files of the LoRA family with random numbers, and what each should do, in float64 by other means than the engine's."""
+"""Files of the LoRA family with random numbers, and in float64 and by other means what each of them should do."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def _lokr_whole(shape: Sequence[int]) -> Parts:
     return {"lokr_w1_a": random(4, 1), "lokr_w1_b": random(1, 4), "lokr_w2": random(shape[0] // 4, shape[1] // 4)}
 
 
-def _lokr_whole_reference(parts: Parts, weight: np.ndarray) -> np.ndarray:
+def _lokr_whole_reference(parts: Parts, _: np.ndarray) -> np.ndarray:
     return _blocks(array(parts["lokr_w1_a"]) @ array(parts["lokr_w1_b"]), array(parts["lokr_w2"]))
 
 

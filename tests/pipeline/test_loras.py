@@ -15,6 +15,7 @@ from PIL import Image
 
 from hayate.cli.main import main
 from hayate.engines.compiled import CompiledEngine
+from hayate.engines.store import ModelStore
 from hayate.engines.torch import TorchEngine
 from hayate.errors import BrokenFile, HayateError, TensorMismatch, UsageError
 from hayate.models.config import Family
@@ -146,9 +147,12 @@ def test_two_loras_give_one_picture_in_either_order_and_one_twice_is_a_sum(
     assert np.abs(of("<lora:ink:0.25><lora:ink:0.5>") - of("<lora:ink:0.75>")).max() <= 1
 
 
+@pytest.mark.parametrize("is_poured", [False, True], ids=["seated", "poured"])
 def test_models_that_wait_or_are_poured_over_wait_clean(
-    models: list[Path], settings: Settings, workspace: Workspace
+    is_poured: bool, models: list[Path], settings: Settings, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if is_poured:  # as on GPUs, where the networks stand
+        monkeypatch.setattr(ModelStore, "_pours", lambda store, device: True)
     alone = [pixels(made(model, settings)) for model in models]
     inked = pixels(made(models[0], settings, "a red sun<lora:ink>"))
     for turn, prompt, expected in (

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from hayate.engines.identity import FileId, file_id
-from hayate.engines.seats import Seat, find_seat
+from hayate.engines.seats import Seat, SeatKey, find_seat
 from hayate.models.config import ModelConfig
 from hayate.runtime.evidence import Evidence
 from hayate.weights.lora import Adapter, Change, check_finite, read_adapter
 from hayate.weights.lora_kinds import delta_of, factors_of, shortened
 
-_BLOCK = 1 << 18
-"""Numbers that are computed at a time: 1 MiB, which stays in the cache."""
+_BLOCK = 1 << 20
+"""Numbers that are computed at a time: 4 MiB in float32, about what a cache holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,16 +52,18 @@ class _Edit:
 class LoraEditor:
     """Changes the weights of one model's networks; one for each model, for as long as its networks live.
 
-    The clean copies are taken at the first touch, so they cost the memory of the layers that are touched. Nothing else
-    may change these weights while LoRAs are in them.
+    The clean copies are taken at the first touch and given up when no LoRA is left, so they cost the memory of the
+    layers that are touched. Nothing else may change these weights while LoRAs are in them.
     """
 
     def __init__(self, config: ModelConfig, networks: Mapping[int, nn.Module]) -> None:
         """`networks` are the U-Net as 0 and the text encoders as 1 and 2, or some of them."""
         self._config = config
         self._networks = networks
-        self._clean: dict[tuple[int, str, int | None], tuple[Seat, Any]] = {}
-        self._changed: set[tuple[int, str, int | None]] = set()
+        self._clean: dict[SeatKey, tuple[Seat, Any]] = {}
+        self._changed: set[SeatKey] = set()
+        self._adapters: dict[FileId, Adapter] = {}
+        """The files of the present set, so that another strength needs no second look."""
         self._applied: LoraSet | None = ()
         self.notes: tuple[str, ...] = ()
         """What the user should know of the files that are applied."""
@@ -88,7 +90,7 @@ class LoraEditor:
         if wanted == self._applied:
             return
         started = time.perf_counter()
-        edits: dict[tuple[int, str, int | None], _Edit] = {}
+        edits: dict[SeatKey, _Edit] = {}
         self._applied = None
         try:
             adapters = self._collect(uses, edits)
@@ -100,6 +102,8 @@ class LoraEditor:
             self.restore()
             raise
         self._applied = wanted
+        if not uses:
+            self._clean.clear()
         self.edits += 1
         self.notes = tuple(note for adapter in adapters for note in adapter.notes())
         what = "; ".join(f"{adapter.title}: {adapter.kinds()}" for adapter in adapters)
@@ -110,7 +114,8 @@ class LoraEditor:
     def restore(self) -> None:
         """Gives every weight back as it was."""
         self._restore(self._changed)
-        self._applied, self.notes = (), ()
+        self._clean.clear()
+        self._adapters, self._applied, self.notes = {}, (), ()
 
     def evidence(self) -> Evidence | None:
         """What is in the weights; None without LoRAs."""
@@ -120,25 +125,30 @@ class LoraEditor:
         detail = f"{self._detail}; edit {self.edits} of these networks"
         return Evidence(name="LoRA", requested=requested, active=bool(self._changed), detail=detail)
 
-    def _collect(self, uses: Sequence[LoraUse], edits: dict[tuple[int, str, int | None], _Edit]) -> tuple[Adapter, ...]:
+    def _collect(self, uses: Sequence[LoraUse], edits: dict[SeatKey, _Edit]) -> tuple[Adapter, ...]:
         """Reads all files, before the first weight is changed."""
-        adapters = {}
+        known, self._adapters = self._adapters, {}
         for use in sorted(uses, key=_order):
-            if use.path not in adapters:
-                adapters[use.path] = read_adapter(use.path, self._config)
-                check_finite(adapters[use.path])
-            for change in adapters[use.path].changes:
+            adapter = self._adapters[file_id(use.path)] = self._adapter(use.path, known)
+            for change in adapter.changes:
                 strength = use.unet if change.place.network == 0 else use.text
                 if strength and change.place.network in self._networks:
                     self._enter(change, strength, use.rank, edits)
-        return tuple(adapters.values())
+        return tuple(self._adapters.values())
+
+    def _adapter(self, path: Path, known: Mapping[FileId, Adapter]) -> Adapter:
+        file = file_id(path)
+        found = known.get(file) or self._adapters.get(file)
+        if found is None:
+            check_finite(found := read_adapter(path, self._config))
+        return found
 
     def _enter(
         self,
         change: Change,
         strength: float,
         rank: int | None,
-        edits: dict[tuple[int, str, int | None], _Edit],
+        edits: dict[SeatKey, _Edit],
     ) -> None:
         place = change.place
         network = self._networks[place.network]
@@ -154,7 +164,7 @@ class LoraEditor:
             self._clean[seat.key] = seat, seat.clean()
         return self._clean[seat.key][1]
 
-    def _restore(self, keys: Iterable[tuple[int, str, int | None]]) -> None:
+    def _restore(self, keys: Iterable[SeatKey]) -> None:
         for key in tuple(keys):
             if key in self._clean:
                 seat, clean = self._clean[key]
@@ -204,12 +214,14 @@ def _write_product(edit: _Edit, plain: Tensor, factors: Sequence[tuple[Tensor, T
     room = edit.seat.room(plain)
     flat, new = plain.flatten(1), room.view(len(plain), -1)
     rows = max(1, _BLOCK // flat.shape[1])
-    for start in range(0, flat.shape[0], rows):
+    buffer = torch.empty(min(rows, len(flat)), flat.shape[1], device=flat.device)
+    for start in range(0, len(flat), rows):
         block = slice(start, start + rows)
         if flat.dtype == torch.float32:
             torch.addmm(flat[block], up[block], down, out=new[block])
         else:
-            new[block] = torch.addmm(flat[block].float(), up[block], down)
+            wide = buffer[: len(flat[block])].copy_(flat[block])
+            new[block] = wide.addmm_(up[block], down)
     edit.seat.write(room)
 
 

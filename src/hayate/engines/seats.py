@@ -15,11 +15,15 @@ _THIRDS = {"to_q": 0, "to_k": 1, "to_v": 2}
 _HOST = torch.device("cpu")
 
 
+SeatKey = tuple[int, str, int | None]
+"""The layer's identity, the tensor's name in it and, where only a third of its rows is meant, which."""
+
+
 class Seat(Protocol):
     """The place of one weight or bias, which is changed from a clean copy and given it back bit by bit."""
 
     @property
-    def key(self) -> tuple[int, str, int | None]:
+    def key(self) -> SeatKey:
         """The same for two seats of one tensor; good as long as the network lives."""
         ...
 
@@ -57,7 +61,7 @@ class TensorSeat:
     """Always None: the seat itself is the third."""
 
     @property
-    def key(self) -> tuple[int, str, int | None]:
+    def key(self) -> SeatKey:
         return id(self.owner), self.leaf, self.rows
 
     def tensor(self) -> Tensor:
@@ -97,7 +101,7 @@ class PackedSeat:
     third: int | None = None
 
     @property
-    def key(self) -> tuple[int, str, int | None]:
+    def key(self) -> SeatKey:
         return id(self.owner), "weight", None
 
     def clean(self) -> Any:

@@ -148,6 +148,23 @@ def _lokr_whole_reference(parts: Parts, _: np.ndarray) -> np.ndarray:
     return _blocks(array(parts["lokr_w1_a"]) @ array(parts["lokr_w1_b"]), array(parts["lokr_w2"]))
 
 
+def _lokr_core(shape: Sequence[int]) -> Parts:
+    return {
+        "lokr_w1": random(4, 2),
+        "lokr_w2_a": random(2, shape[0] // 4),
+        "lokr_w2_b": random(2, shape[1] // 2),
+        "lokr_t2": random(2, 2, *shape[2:]),
+    }
+
+
+def _lokr_core_reference(parts: Parts, weight: np.ndarray) -> np.ndarray:
+    second = _core(*(array(parts[f"lokr_{name}"]) for name in ("t2", "w2_a", "w2_b")))
+    new = np.zeros(weight.shape)
+    for index in np.ndindex(*weight.shape[2:]):
+        new[(..., *index)] = _blocks(array(parts["lokr_w1"]), second[(..., *index)])
+    return new
+
+
 def _ia3(is_on_input: bool) -> Maker:
     def reference(parts: Parts, weight: np.ndarray) -> np.ndarray:
         gate = array(parts["weight"])
@@ -186,7 +203,7 @@ def _dora(is_by_input: bool) -> Maker:
 
 def _oft(name: str, alpha: float | None) -> Maker:
     def parts(shape: Sequence[int]) -> Parts:
-        limit = {} if alpha is None else {"alpha": torch.tensor(alpha)}
+        limit = {} if alpha is None else {"alpha": torch.tensor(alpha), "rescale": 1 + random(shape[0], 1)}
         return {name: random(4, shape[0] // 4, shape[0] // 4), **limit}
 
     def reference(parts: Parts, weight: np.ndarray) -> np.ndarray:
@@ -200,26 +217,39 @@ def _oft(name: str, alpha: float | None) -> Maker:
             place = slice(index * size, (index + 1) * size)
             # (I + Q)(I − Q)⁻¹ transposed is (I + Q)⁻¹(I − Q), since both factors commute.
             whole[place, place] = np.linalg.solve(np.eye(size) + block, np.eye(size) - block)
-        return (whole @ weight.reshape(len(weight), -1)).reshape(weight.shape) - weight
+        turned = whole @ weight.reshape(len(weight), -1)
+        if "rescale" in parts:
+            turned = np.diag(array(parts["rescale"])[:, 0]) @ turned
+        return turned.reshape(weight.shape) - weight
 
     return Maker(title=f"OFT {name} {alpha}", parts=parts, reference=reference)
 
 
 def _glora(is_old: bool) -> Maker:
+    names = ("a2", "a1", "b2", "b1") if is_old else ("a1", "a2", "b1", "b2")
+
     def parts(shape: Sequence[int]) -> Parts:
-        out, width = shape
-        inner, outer = (random(width, 2), random(2, width)), (random(out, 2), random(2, width))
-        names = ("a2", "a1", "b2", "b1") if is_old else ("a1", "a2", "b1", "b2")
-        return {f"{n}.weight": part for n, part in zip(names, (*inner, *outer), strict=True)} | {
+        out, width = shape[:2]
+        kernel = [1] * (len(shape) - 2)
+        factors = (random(width, 2, *kernel), random(2, width, *kernel), random(out, 2, *kernel), random(2, *shape[1:]))
+        return {f"{name}.weight": part for name, part in zip(names, factors, strict=True)} | {
             "alpha": torch.tensor(1.0)
         }
 
     def reference(parts: Parts, weight: np.ndarray) -> np.ndarray:
-        names = ("a2", "a1", "b2", "b1") if is_old else ("a1", "a2", "b1", "b2")
-        a, b, c, d = (array(parts[f"{name}.weight"]) for name in names)
-        return 0.5 * (weight @ (a @ b) + c @ d)
+        flat = [array(parts[f"{name}.weight"]) for name in names]
+        a, b, c, d = (factor.reshape(len(factor), -1) for factor in flat)
+        new = (c @ d).reshape(weight.shape)
+        for index in np.ndindex(*weight.shape[2:]):
+            new[(..., *index)] += weight[(..., *index)] @ (a @ b)
+        return 0.5 * new
 
-    return Maker(title=f"GLoRA {'old' if is_old else 'new'}", parts=parts, reference=reference, is_for=is_matrix)
+    title = f"GLoRA {'old' if is_old else 'new'}"
+    return Maker(title=title, parts=parts, reference=reference, is_for=is_matrix if is_old else is_weight)
+
+
+def is_weight(shape: Sequence[int]) -> bool:
+    return len(shape) > 1
 
 
 def is_matrix(shape: Sequence[int]) -> bool:
@@ -237,6 +267,7 @@ MAKERS = (
     Maker(title="LoHa with cores", parts=_loha_core, reference=_loha_core_reference, is_for=is_map),
     Maker(title="LoKr", parts=_lokr, reference=_lokr_reference),
     Maker(title="LoKr, second whole", parts=_lokr_whole, reference=_lokr_whole_reference, is_for=is_matrix),
+    Maker(title="LoKr with a core", parts=_lokr_core, reference=_lokr_core_reference, is_for=is_map),
     _ia3(True),
     _ia3(False),
     Maker(

@@ -106,7 +106,7 @@ def kronecker(parts: Parts, weight: Tensor) -> Tensor:
     thin = next((parts[name] for name in ("lokr_w2_b", "lokr_w1_b") if name in parts), None)
     scale = 1.0 if thin is None else scale_of(parts, thin.shape[0])
     first = first.reshape(*first.shape, *[1] * (second.dim() - first.dim()))
-    return scale * torch.kron(first, second).reshape(weight.shape)
+    return scale * torch.kron(first, second.contiguous()).reshape(weight.shape)
 
 
 def gated(parts: Parts, weight: Tensor) -> Tensor:

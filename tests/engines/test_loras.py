@@ -417,6 +417,28 @@ def test_a_lost_half_and_numbers_that_are_none_are_refused_and_the_weights_are_c
         assert editor.evidence() is None
 
 
+@pytest.mark.parametrize("maker", [maker for maker in MAKERS if maker.title != "norm"], ids=lambda maker: maker.title)
+def test_parts_that_do_not_belong_together_are_refused(
+    maker: Maker, models: dict[Family, Path], tmp_path: Path
+) -> None:
+    networks = networks_of(models[Family.SD1])
+    editor, clean = editor_of(networks), digest(networks)
+    layers = {"mid_block.resnets.0.conv1": (64, 64, 3, 3), "mid_block.resnets.0.time_emb_proj": (64, 128)}
+    tried = 0
+    for name, shape in layers.items():
+        parts = maker.parts(shape) if maker.is_for(shape) else {}
+        for part, tensor in parts.items():
+            if tensor.dim():
+                for dim in range(min(tensor.dim(), 2)):
+                    short = tensor.narrow(dim, 0, tensor.shape[dim] - 1) if tensor.shape[dim] > 1 else tensor[:0]
+                    path = save(tmp_path / f"{tried}.safetensors", {kohya(name): {**parts, part: short}})
+                    with pytest.raises(TensorMismatch):
+                        editor.apply([use(path)])
+                    tried += 1
+    assert tried > 1
+    assert digest(networks) == clean
+
+
 def test_weights_that_are_at_home_are_changed_there(models: dict[Family, Path], tmp_path: Path) -> None:
     networks = networks_of(models[Family.SD1])
     path = every_layer(tmp_path / "all.safetensors", networks)

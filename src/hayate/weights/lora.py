@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from hayate.errors import BrokenFile, TensorMismatch, clip
 from hayate.models.config import ModelConfig
-from hayate.weights.lora_kinds import LEAVES, Kind, Parts, kind_of, missing_parts
+from hayate.weights.lora_kinds import LEAVES, Kind, Parts, has_fitting_scales, kind_of, missing_parts
 from hayate.weights.lora_names import Place, places_of, plain_name, seems_for
 from hayate.weights.read import Checkpoint, open_checkpoint
 
@@ -92,7 +91,7 @@ def check_finite(adapter: Adapter) -> None:
     """
     for change in adapter.changes:
         for name, part in [*change.parts.items(), *([("bias", change.bias)] if change.bias is not None else [])]:
-            if part.is_floating_point() and not bool(part.sum(dtype=torch.float32).isfinite()):
+            if part.is_floating_point() and not bool(part.float().sum().isfinite()):
                 raise BrokenFile(
                     f"{adapter.path}: {name} of the layer for {change.place.weight!r} is not finite",
                     hint="the file was saved after its training had failed; take another version of it",
@@ -138,7 +137,7 @@ def _fits(place: Place, parts: Parts) -> bool:
     if kind is None or missing_parts(kind, parts):
         return True
     try:
-        return kind.fits(parts, place.shape)
+        return kind.fits(parts, place.shape) and has_fitting_scales(parts, place.shape)
     except IndexError:  # a tensor with fewer dimensions than its kind has
         return False
 

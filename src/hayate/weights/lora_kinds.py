@@ -45,6 +45,14 @@ def missing_parts(kind: Kind, parts: Parts) -> tuple[str, ...]:
     return tuple(name for name in kind.needs(parts) if name not in parts)
 
 
+def has_fitting_scales(parts: Parts, shape: Sequence[int]) -> bool:
+    """Whether what a layer may have beside its kind's own parts is for a weight of this shape."""
+    magnitude, rescale = parts.get("dora_scale"), parts.get("rescale")
+    if magnitude is not None and not (_is_by_input(magnitude, shape) or magnitude.numel() == shape[0]):
+        return False
+    return rescale is None or rescale.numel() == shape[0]
+
+
 def delta_of(kind: Kind, parts: Parts, weight: Tensor) -> Tensor:
     """ΔW at strength 1, with the magnitudes of DoRA where the layer has them. Shapes: those of `weight`, float32."""
     added = kind.delta(parts, weight)
@@ -157,8 +165,7 @@ def renormed(weight: Tensor, added: Tensor, magnitude: Tensor) -> Tensor:
     Source: Liu et al. 2024 (DoRA), eq. 5.
     """
     merged = weight + added
-    is_by_input = magnitude.dim() > 1 and magnitude.shape[0] == 1 and magnitude.shape[1] == weight.shape[1]
-    kept = 1 if is_by_input else 0
+    kept = 1 if _is_by_input(magnitude, weight.shape) else 0
     norm = torch.linalg.vector_norm(merged, dim=[each for each in range(merged.dim()) if each != kept], keepdim=True)
     return merged * (magnitude.reshape(norm.shape) / norm.clamp_min(NORM_FLOOR))
 
@@ -167,6 +174,11 @@ def _half(parts: Parts, name: str, core: str) -> Tensor:
     """A product of two factors, around the core of a Tucker decomposition where there is one."""
     left, right = parts[f"{name}_a"], parts[f"{name}_b"]
     return left @ right if core not in parts else torch.einsum("ab...,bi,ao->oi...", parts[core], right, left)
+
+
+def _is_by_input(magnitude: Tensor, shape: Sequence[int]) -> bool:
+    """Whether a layer of DoRA has a magnitude for each input; PEFT's have one for each output."""
+    return magnitude.dim() > 1 and magnitude.shape[0] == 1 and magnitude.numel() == shape[1]
 
 
 def _is_on_input(parts: Parts) -> bool:
@@ -181,10 +193,12 @@ def _fits_low_rank(parts: Parts, shape: Sequence[int]) -> bool:
 
 
 def _half_shape(parts: Parts, name: str, core: str) -> tuple[int, int]:
+    """Outputs and numbers for each of what `_half` makes; no outputs where its factors don't belong together."""
     left, right = parts[f"{name}_a"], parts[f"{name}_b"]
     if core in parts:
-        return left.shape[1], right.shape[1] * parts[core][0, 0].numel()
-    return left.shape[0], right.shape[1]
+        is_whole = parts[core].shape[:2] == (left.shape[0], right.shape[0])
+        return left.shape[1] if is_whole else 0, right.shape[1] * parts[core][0, 0].numel()
+    return left.shape[0] if left.shape[1] == right.shape[0] else 0, right.shape[1]
 
 
 def _fits_hadamard(parts: Parts, shape: Sequence[int]) -> bool:
@@ -220,7 +234,8 @@ def _fits_generalised(parts: Parts, shape: Sequence[int]) -> bool:
     if first.shape[0] < first.shape[1]:
         first, second, left, right = second, first, right, left
     is_inner = len(shape) > 1 and first.shape[0] == second.shape[1] == shape[1]
-    return is_inner and first.shape[1] == second.shape[0] and _is(shape, left.shape[0], right.shape[1])
+    are_pairs = first.shape[1] == second.shape[0] and left.shape[1] == right.shape[0]
+    return is_inner and are_pairs and _is(shape, left.shape[0], right.shape[1])
 
 
 def _is(shape: Sequence[int], rows: int, columns: int) -> bool:

@@ -98,8 +98,8 @@ FLAGS: Mapping[str, Flag] = MappingProxyType(
         "--ldsr-models-path": Flag(_ABSENT, takes="one", acts=False),
         "--scunet-models-path": Flag(_ABSENT, takes="one", acts=False),
         "--swinir-models-path": Flag(_ABSENT, takes="one", acts=False),
-        "--lora-dir": Flag("LoRAs are not applied yet", takes="one", acts=False),
-        "--lyco-dir-backcompat": Flag("LoRAs are not applied yet", takes="one", acts=False),
+        "--lora-dir": Flag("HAYATE_LORA_DIR names the folder of the LoRAs", takes="one", acts=False),
+        "--lyco-dir-backcompat": Flag("HAYATE_LORA_DIR names the folder of the LoRAs", takes="one", acts=False),
         "--ui-config-file": Flag(_SERVERS, takes="one", acts=False),
         "--ui-settings-file": Flag("HAYATE_CONFIG names the settings file", takes="one", acts=False),
         # Server and security

@@ -192,7 +192,7 @@ def test_compiled_steps_are_replayed_as_graphs_and_outlive_a_job(
 def test_a_model_that_can_not_fit_is_one_line_and_the_next_one_works(
     models: list[Path], settings: Settings, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     with monkeypatch.context() as patch:

@@ -11,10 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from hayate.errors import UsageError
 from hayate.weights import hashes
-from hayate.weights.hashes import CACHE_NAME, file_sha256, legacy_hash, model_hash, start_hash
+from hayate.weights.hashes import CACHE_NAME, file_sha256, legacy_hash, lora_hash, model_hash, start_hash
 
 
 @pytest.fixture
@@ -110,3 +112,22 @@ def test_a_missing_file_is_reported_where_the_result_is_asked_for(tmp_path):
     future = start_hash(tmp_path / "none.safetensors")
     with pytest.raises(UsageError, match=r"none\.safetensors can't be read"):
         future.result(timeout=30)
+
+
+def test_a_loras_hash_is_of_what_follows_the_header_or_what_the_header_says(tmp_path: Path) -> None:
+    tensors = {"a.lora_up.weight": torch.arange(6.0)}
+    files = {
+        "plain": None,
+        "titled": {"ss_output_name": "another title"},
+        "said": {"sshs_model_hash": "0123456789abcdef" * 4},
+        "nonsense": {"sshs_model_hash": "../../etc"},
+    }
+    for name, metadata in files.items():
+        save_file(tensors, tmp_path / name, metadata=metadata)
+    expected = hashlib.sha256(tensors["a.lora_up.weight"].numpy().tobytes()).hexdigest()[:12]
+    for _ in range(2):
+        for name in ("plain", "titled", "nonsense"):
+            assert lora_hash(tmp_path / name, tmp_path / "cache") == expected
+    assert lora_hash(tmp_path / "said", tmp_path / "cache") == "0123456789ab"
+    whole = hashlib.sha256((tmp_path / "plain").read_bytes()).hexdigest()
+    assert file_sha256(tmp_path / "plain", tmp_path / "cache") == whole, "both are remembered, and not mixed up"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -53,6 +54,8 @@ class ModelStore:
         self._standing = Standing(self._models, self._vaes, self._loaders)
         self._hashes_dir = hashes_dir
         self._is_poured = is_poured
+        self.before_switch: Callable[[], None] = lambda: None
+        """Called while the model in use is still whole: whoever changed its weights gives them back as they were."""
         self._lock = threading.Lock()
         self._switching = threading.Lock()
         self._seated: tuple[EngineKey, TorchEngine] | None = None
@@ -69,6 +72,7 @@ class ModelStore:
         asked = _asked(model, device, precision, vae)
         with self._switching:
             if self._seated is None or self._seated[0] != asked:
+                self.before_switch()
                 self._seated = None  # pouring that fails half-way leaves nothing that could be handed out
                 networks, decoder = self._parts(asked)
                 self._seated = asked, self._assembled(networks, decoder, asked)

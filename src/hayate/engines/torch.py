@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hayate.engines.base import Part
+from hayate.engines.loras import LoraEditor, LoraUse
 from hayate.engines.networks import Loaders, Networks
 from hayate.engines.reuse import DeepFeatures
 from hayate.engines.tiny import TinyVAE
@@ -58,6 +59,8 @@ class TorchEngine:
     """Gives the largest self-attentions fewer tokens."""
     tiny: TinyVAE | None = None
     """Decodes in place of the VAE."""
+    loras: tuple[LoraUse, ...] = ()
+    """What is in the weights beside the files' own; whoever loads them anew puts it there again."""
 
     def widen(self, part: Part, dtype: torch.dtype) -> TorchEngine:
         precision = replace(self.precision, **{part: dtype})
@@ -68,6 +71,8 @@ class TorchEngine:
             wide = wide if wide.tiny is None else replace(wide, tiny=wide.tiny.widen(dtype))
         else:
             networks = files.loaders.networks(files.model, home, precision)
+            anew = {0: networks.unet} if part == "unet" else dict(enumerate(networks.text, start=1))
+            LoraEditor(self.config, anew).apply(self.loras)
             wide = replace(self, unet=networks.unet) if part == "unet" else replace(self, text=networks.text)
         if self.attention is not None:
             wide = wide.attending_by(self.attention)

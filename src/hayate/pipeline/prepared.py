@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
+from hayate.engines.loras import LoraUse
 from hayate.engines.tiny import check_tiny
 from hayate.errors import MissingDependency, UsageError
 from hayate.models.config import ModelConfig
@@ -28,6 +29,7 @@ from hayate.settings import Settings
 from hayate.weights.builtin import builtin_model
 from hayate.weights.detect import detect_checkpoint
 from hayate.weights.library import find_model
+from hayate.weights.lora import read_adapter
 from hayate.weights.read import open_checkpoint
 
 
@@ -38,12 +40,20 @@ class Files:
     model: Path
     vae: Path | None
     hashes: Mapping[str, Future[str]]
+    loras: Mapping[str, Future[str]] = field(default_factory=dict)
+    """The hashes of the LoRAs by their names in the prompt."""
 
     def keys(self) -> dict[str, str]:
-        """The infotext's keys for the files; waits for the hashes."""
+        """The infotext's keys for the files; waits for the hashes.
+
+        Source: A1111 behaviour; the names of LoRAs lose what would part the list.
+        """
         keys = {"Model hash": self.hashes["model"].result(), "Model": self.model.stem}
         if self.vae is not None:
             keys |= {"VAE hash": self.hashes["vae"].result(), "VAE": self.vae.name}
+        if self.loras:
+            named = ((name.replace(":", "").replace(",", ""), hash.result()) for name, hash in self.loras.items())
+            keys["Lora hashes"] = ", ".join(f"{name}: {digits}" for name, digits in named)
         return keys
 
 
@@ -75,6 +85,7 @@ def prepare_request(request: TextToImage, settings: Settings, asked: Asked | Non
     job = resolve(request, settings, config)
     if request.start is not None:
         job = job.with_start(read_start(request.start, job.width_px, job.height_px))
+    files = replace(files, loras=check_loras(job.loras, config, workspace))
     source, why = resolve_source(job.noise_source, device.torch)
     job = job.with_noise_source(source, why if request.noise_source else "")
     plan = plan_job(asked_with(asked, request, settings), device, config, job, settings.data_dir)
@@ -191,6 +202,16 @@ def find_files(request: TextToImage, settings: Settings, workspace: Workspace) -
     found = {"model": model} | ({} if vae is None else {"vae": vae})
     hashes = {part: workspace.hash_of(path) for part, path in found.items()}
     return Files(model=model, vae=vae, hashes=hashes)
+
+
+def check_loras(loras: Sequence[LoraUse], config: ModelConfig, workspace: Workspace) -> dict[str, Future[str]]:
+    """The hashes of the LoRAs, which begin to be computed, once it is sure that each of them fits the model.
+
+    Raises: ModelFileError.
+    """
+    for path in {use.path for use in loras}:
+        read_adapter(path, config)
+    return {use.name: workspace.lora_hash_of(use.path) for use in loras}
 
 
 def read_config(path: Path) -> ModelConfig:

@@ -9,10 +9,12 @@ from typing import TypeVar
 
 import torch
 
+from hayate.engines.loras import LoraUse
 from hayate.errors import UnknownName, UsageError
 from hayate.models.config import Family, ModelConfig
 from hayate.pipeline.encode import TextStyle
 from hayate.pipeline.guidance import GuidanceScale
+from hayate.pipeline.loras import find_loras
 from hayate.pipeline.noise import NoiseRequest, NoiseSource
 from hayate.pipeline.pictures import Start
 from hayate.prompt.chunks import Emphasis
@@ -92,6 +94,8 @@ class Job:
     """What the user should know: choices made for them, and what was asked for but does not act."""
     approximate: Approximate = EXACT
     """What is left out of the work."""
+    loras: tuple[LoraUse, ...] = ()
+    """What the prompt adds to the weights."""
 
     @property
     def hires_acts(self) -> bool:
@@ -247,6 +251,7 @@ def resolve_pass(
     notes += table.notes
     texts = _apply_styles(request, settings, notes)
     prompt, negative = _read_prompts(texts, table, sampler, notes, first_evaluations)
+    loras = find_loras(split_extra_networks(texts[0])[1], settings.lora_dir, notes)
     style = TextStyle(
         tokenizer=load_tokenizer(),
         emphasis=choose(Emphasis, "emphasis mode", first_given(request.emphasis, settings.emphasis)),
@@ -279,6 +284,7 @@ def resolve_pass(
         batch_size=first_given(request.batch_size, settings.batch_size),
         batch_count=first_given(request.batch_count, 1),
         notes=tuple(notes),
+        loras=loras,
     )
 
 
@@ -337,10 +343,7 @@ def _read_prompts(
     texts: tuple[str, str], table: StepTable, sampler: SamplerInfo, notes: list[str], before: int | None
 ) -> tuple[Prompt, Prompt]:
     """Both prompts as schedules; second-order samplers count two evaluations for every step, as A1111 does."""
-    text, networks = split_extra_networks(texts[0])
-    negative_text, _ = split_extra_networks(texts[1])
-    for network in networks:
-        notes.append(f"<{network.kind}:{network.name}> is left out: extra networks are not applied yet")
+    text, negative_text = (split_extra_networks(each)[0] for each in texts)
     evaluations = table.steps * 2 if sampler.is_second_order else table.steps
     counts = (evaluations, None) if before is None else (before, evaluations)
     prompt = parse_prompt(text, counts[0], hires_steps=counts[1])

@@ -95,12 +95,13 @@ def load_guard(prepared: Prepared, settings: Settings, workspace: Workspace) -> 
     parts: dict[Part, Path] = {"unet": files.model, "text": files.model, "vae": files.vae or files.model}
     safe = SafeTypes(path=settings.cache_dir / FILE_NAME, files=parts)
     precision, notes = safe.applied_to(plan.precision) if plan.checks_nan else (plan.precision, [])
-    engine = attempt(lambda: workspace.engine(files.model, files.vae, plan, precision))
+    engine = attempt(lambda: workspace.engine(files.model, files.vae, plan, precision, loras=prepared.job.loras))
     if isinstance(engine, Shortage):
         workspace.clear()
         needed = f"about {plan.forecast.peak_bytes(plan.offload) / 2**30:.1f} GiB are needed"
         message = f"out of memory while loading {files.model.name}: {engine.reason}"
         raise EngineError(message, hint=f"{needed}; {_less_memory(plan)}")
+    notes = [*notes, *workspace.lora_notes()]
     guard = Guard(engine=engine, checks_nan=plan.checks_nan, on_widened=safe.keep, notes=notes)
     guard.offload = partial(_offloaded, prepared, workspace)
     guard.is_overlapping = plan.offload == "none"
@@ -125,9 +126,8 @@ def _offloaded(prepared: Prepared, workspace: Workspace, precision: Precision) -
     plan = prepared.plan
     if plan.offload != "none" or plan.device.torch.type in ("cpu", "mps"):
         return None
-    return workspace.engine(
-        prepared.files.model, prepared.files.vae, replace(plan, offload="lowvram", compile=Mode.OFF), precision
-    )
+    lower = replace(plan, offload="lowvram", compile=Mode.OFF)
+    return workspace.engine(prepared.files.model, prepared.files.vae, lower, precision, loras=prepared.job.loras)
 
 
 def plan_of(job: Job, plan: Plan, precision: Precision) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 
 from hayate.engines.base import Engine
 from hayate.engines.compiled import CompiledEngine
+from hayate.engines.loras import LoraEditor, LoraUse
 from hayate.engines.networks import loaders_for
 from hayate.engines.store import ModelStore
 from hayate.engines.tiny import load_tiny
@@ -28,7 +29,7 @@ from hayate.runtime.plan import Plan
 from hayate.runtime.precision import Precision
 from hayate.runtime.prepare import Preparation
 from hayate.settings import Settings
-from hayate.weights.hashes import start_hash
+from hayate.weights.hashes import lora_hash, start_hash
 
 _HOST = torch.device("cpu")
 
@@ -40,6 +41,14 @@ class _Moving:
     base: TorchEngine
     kind: tuple[str, torch.device]
     offloader: Offloader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Edited:
+    """Networks whose weights have, or had, LoRAs in them."""
+
+    unet: object
+    editor: LoraEditor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,20 +80,25 @@ class Workspace:
         self._store: ModelStore | None = None
         self._made_for: tuple[Preparation, torch.device] | None = None
         self._moving: _Moving | None = None
+        self._edited: _Edited | None = None
         self._recorded: _Recorded | None = None
         self._compilers: dict[Mode, Compiler] = {}
         self._compiled: tuple[TorchEngine, CompiledEngine] | None = None
 
-    def engine(self, model: Path, vae: Path | None, plan: Plan, precision: Precision) -> Engine:
+    def engine(
+        self, model: Path, vae: Path | None, plan: Plan, precision: Precision, *, loras: Sequence[LoraUse] = ()
+    ) -> Engine:
         """The engine of a model, or of a model with another VAE, in `precision` and otherwise as planned.
 
+        Its weights have `loras` in them and no others.
         Raises: UsageError where there is no file, ModelFileError.
         """
         device = plan.device.torch
         home = device if plan.offload == "none" else _HOST
         self._make_way((plan.offload, device))
         base = self._store_for(plan.preparation, home).engine(model, home, precision, vae)
-        engine = _shortened(base.attending_by(plan.attention.attention), plan)
+        self._edit(base, loras)
+        engine = replace(_shortened(base.attending_by(plan.attention.attention), plan), loras=tuple(loras))
         if plan.offload != "none":
             return self._offloaded(base, engine, plan)
         if plan.compile is not Mode.OFF:
@@ -98,9 +112,19 @@ class Workspace:
         """
         return start_hash(path, self._folder) if self._store is None else self._store.hash_of(path)
 
+    def lora_hash_of(self, path: Path) -> Future[str]:
+        """A LoRA's hash, as A1111 writes it, from another thread."""
+        return start_hash(path, self._folder, lora_hash)
+
+    def lora_notes(self) -> tuple[str, ...]:
+        """What the user should know of the LoRAs in the weights."""
+        return () if self._edited is None else self._edited.editor.notes
+
     def evidence(self) -> tuple[Evidence, ...]:
-        """What the caches did so far."""
-        return () if self._store is None else self._store.evidence()
+        """What the caches did so far, and what is in the weights."""
+        edited = None if self._edited is None else self._edited.editor.evidence()
+        kept = () if self._store is None else self._store.evidence()
+        return kept if edited is None else (edited, *kept)
 
     def settle(self, limit_s: float) -> float:
         """Waits until nothing is being compiled any more, or the time is up; the seconds that it took."""
@@ -112,7 +136,7 @@ class Workspace:
     def clear(self) -> None:
         """Gives up everything that is kept, also what is in use: its memory is free when its users let go of it."""
         self._make_way(None)
-        self._recorded = self._compiled = None
+        self._recorded = self._compiled = self._edited = None
         if self._store is not None:
             self._store.clear()
 
@@ -137,6 +161,7 @@ class Workspace:
             models, vaes = self._limits
             loaders = loaders_for(preparation)
             self._store = ModelStore(models, vaes, hashes_dir=self._folder, loaders=loaders)
+            self._store.before_switch = self._restore
             self._made_for = (preparation, home)
         return self._store
 
@@ -145,6 +170,29 @@ class Workspace:
         if self._moving is not None and self._moving.kind != kind:
             self._moving.offloader.send_home()
             self._moving = None
+
+    def _edit(self, base: TorchEngine, loras: Sequence[LoraUse]) -> None:
+        """Puts LoRAs into the weights of `base`, and takes out what a job before has put there."""
+        if self._edited is None or self._edited.unet is not base.unet:
+            if not loras:
+                return
+            networks = dict(enumerate((base.unet, *base.text)))
+            self._edited = _Edited(unet=base.unet, editor=LoraEditor(base.config, networks))
+        if not self._edited.editor.is_applied(loras):
+            self._send_home()
+            self._edited.editor.apply(loras)
+
+    def _restore(self) -> None:
+        """Takes all LoRAs out of the weights, and gives up the copies of what was there."""
+        if self._edited is not None:
+            self._send_home()
+            self._edited.editor.restore()
+            self._edited = None
+
+    def _send_home(self) -> None:
+        """Weights may be changed at home only."""
+        if self._moving is not None:
+            self._moving.offloader.send_home()
 
     def _offloaded(self, base: TorchEngine, engine: TorchEngine, plan: Plan) -> TorchEngine:
         device = plan.device.torch

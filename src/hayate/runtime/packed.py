@@ -7,6 +7,8 @@ expect and return feature maps in channels-last order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -49,8 +51,16 @@ class PackedLinear(nn.Module):
 
     def __init__(self, layer: Linear | Conv2d) -> None:
         super().__init__()
-        self.weight = _mkldnn._reorder_linear_weight(layer.weight.detach().flatten(1).contiguous())
+        self.pack_weight(layer.weight.detach())
         self.bias = None if layer.bias is None else layer.bias.detach()
+
+    def pack_weight(self, weight: Tensor) -> None:
+        """Takes another weight; the packed one of before is let go of, not changed."""
+        self.weight = _mkldnn._reorder_linear_weight(weight.flatten(1).contiguous())
+
+    def plain_weight(self) -> Tensor:
+        """A copy of the weight in plain order."""
+        return self.weight.to_dense()
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         if residual is None:
@@ -80,9 +90,16 @@ class PackedConv2d(nn.Module):
     def __init__(self, layer: Conv2d) -> None:
         super().__init__()
         self.how = (list(layer.padding), list(layer.stride), [1, 1], 1)
-        weight = layer.weight.detach().contiguous()
-        self.weight = _mkldnn._reorder_convolution_weight(weight, *self.how, None)
+        self.pack_weight(layer.weight.detach())
         self.bias = None if layer.bias is None else layer.bias.detach()
+
+    def pack_weight(self, weight: Tensor) -> None:
+        """Takes another weight; the packed one of before is let go of, not changed."""
+        self.weight = _mkldnn._reorder_convolution_weight(weight.contiguous(), *self.how, None)
+
+    def plain_weight(self) -> Tensor:
+        """A copy of the weight in plain order."""
+        return self.weight.to_dense()
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
@@ -103,18 +120,25 @@ class PackedUpsample(nn.Module):
 
     def __init__(self, layer: Upsample) -> None:
         super().__init__()
-        weight = layer.conv.weight.detach()
         self.bias = None if layer.conv.bias is None else layer.conv.bias.detach()
-        self.weights = [
+        self.pack_weight(layer.conv.weight.detach())
+
+    def pack_weight(self, weight: Tensor) -> None:
+        """Takes another 3×3 weight; the packed ones of before are let go of, not changed."""
+        self.weight = tuple(
             _mkldnn._reorder_convolution_weight(phase.contiguous(), [1, 1], [1, 1], [1, 1], 1, None)
             for phase in phases(weight)
-        ]
+        )
+
+    def plain_weight(self) -> Tensor:
+        """The 3×3 weight that `phases` was given, to within the rounding of its sums."""
+        return from_phases([phase.to_dense() for phase in self.weight])
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         batch, _, height, width = x.shape
         y = None
-        for index, weight in enumerate(self.weights):
+        for index, weight in enumerate(self.weight):
             row, column = divmod(index, 2)
             part = _mkldnn._convolution_pointwise(x, weight, self.bias, [1, 1], [1, 1], [1, 1], 1, "none", [], "")
             if y is None:
@@ -139,6 +163,22 @@ def _halves(weight: Tensor, dim: int, is_odd: bool) -> Tensor:
     """Three weights along `dim` as two: an even position meets its second pixel twice, an odd one its first."""
     first, second, third = weight.unbind(dim)
     return torch.stack([first + second, third] if is_odd else [first, second + third], dim=dim)
+
+
+def from_phases(parts: Sequence[Tensor]) -> Tensor:
+    """The 3×3 kernel of which `parts` are the phases.
+
+    Shapes: four of [out, in, 2, 2] → [out, in, 3, 3].
+    """
+    wide = [part.float() for part in parts]
+    upper, lower = (_whole(wide[row], wide[row + 1], 3) for row in (0, 2))
+    return _whole(upper, lower, 2).to(parts[0].dtype)
+
+
+def _whole(even: Tensor, odd: Tensor, dim: int) -> Tensor:
+    """The three weights along `dim` whose sums `_halves` has made: [a, b + c] and [a + b, c]."""
+    (first, both), (_, third) = even.unbind(dim), odd.unbind(dim)
+    return torch.stack([first, both - third, third], dim=dim)
 
 
 class FusedGroupNorm(nn.Module):
@@ -176,6 +216,9 @@ class PackedFeedForward(nn.Module):
         ]
         return (parts[0] if len(parts) == 1 else torch.cat(parts)).view(residual.shape)
 
+
+Packed = PackedLinear | PackedConv2d | PackedUpsample
+"""Layers that hold a packed weight."""
 
 ROWS = 1024
 """Rows that a feed-forward takes at a time: 5 MB between its layers at the widest map of SD1."""

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import sqlite3
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
+from typing import BinaryIO
 
 from hayate.errors import UsageError
+from hayate.weights.read import read_header
 
 logger = logging.getLogger(__name__)
 
 CACHE_NAME = "hashes.sqlite"
 _LOCK_WAIT_S = 5.0
+_DIGEST = re.compile(r"[0-9a-f]{12,64}")
 _SCHEMA = """CREATE TABLE IF NOT EXISTS hashes (
     path TEXT PRIMARY KEY, size_bytes INTEGER NOT NULL, modified_ns INTEGER NOT NULL, sha256 TEXT NOT NULL
 ) WITHOUT ROWID"""
@@ -29,17 +34,32 @@ def file_sha256(path: str | Path, cache_dir: Path | None = None) -> str:
     Raises: UsageError when the file can't be read.
     Cost: 1 to 3 s for each GB that is not in the cache.
     """
+    return _sha256(path, cache_dir, lambda file: None, "")
+
+
+def _payload_sha256(path: Path, cache_dir: Path | None) -> str:
+    """The SHA-256 of what follows a safetensors file's header."""
+
+    def skip(file: BinaryIO) -> None:
+        file.seek(8 + int.from_bytes(file.read(8), "little"))
+
+    return _sha256(path, cache_dir, skip, "payload of ")
+
+
+def _sha256(path: str | Path, cache_dir: Path | None, skip: Callable[[BinaryIO], None], label: str) -> str:
+    """The SHA-256 of the rest of a file; remembered under its path with `label` before it."""
     try:
         real = Path(path).resolve(strict=True)
         before = file_stamp(real)
         cache = None if cache_dir is None else cache_dir / CACHE_NAME
-        known = _ask(cache, _FIND, (str(real), *before)) if cache else None
+        known = _ask(cache, _FIND, (f"{label}{real}", *before)) if cache else None
         if known:
             return known
         with real.open("rb") as file:
+            skip(file)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if cache and file_stamp(real) == before:  # a file that changed while it was read has no hash worth keeping
-            _ask(cache, _STORE, (str(real), *before, digest))
+            _ask(cache, _STORE, (f"{label}{real}", *before, digest))
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror or error}", hint="check the path") from error
     return digest
@@ -60,8 +80,21 @@ def legacy_hash(path: str | Path) -> str:
         raise UsageError(f"{path} can't be read: {error.strerror or error}", hint="check the path") from error
 
 
-def start_hash(path: str | Path, cache_dir: Path | None = None) -> Future[str]:
-    """Begins computing `model_hash` beside other work; ask the result when it is needed.
+def lora_hash(path: str | Path, cache_dir: Path | None = None) -> str:
+    """The 12 digits of A1111's "Lora hashes": of the SHA-256 of all that follows the header, or what the header says.
+
+    So that a file whose title or tags are edited keeps its hash. The header's own is `sshs_model_hash`.
+    Raises: UsageError when the file can't be read, ModelFileError when it is no safetensors file.
+    """
+    header = read_header(path)
+    said = header.metadata.get("sshs_model_hash", "")
+    return said[:12] if _DIGEST.fullmatch(said) else _payload_sha256(header.path, cache_dir)[:12]
+
+
+def start_hash(
+    path: str | Path, cache_dir: Path | None = None, compute: Callable[[str | Path, Path | None], str] = model_hash
+) -> Future[str]:
+    """Begins computing `model_hash`, or another, beside other work; ask the result when it is needed.
 
     The thread ends with the process, so a job that fails early does not wait for it. hashlib works without the GIL.
     """
@@ -69,7 +102,7 @@ def start_hash(path: str | Path, cache_dir: Path | None = None) -> Future[str]:
 
     def work() -> None:
         try:
-            future.set_result(model_hash(path, cache_dir))
+            future.set_result(compute(path, cache_dir))
         except BaseException as error:  # noqa: BLE001 - it is raised again where the result is asked for
             future.set_exception(error)
 

@@ -69,6 +69,31 @@ def find_model(name: str, folder: Path, built_in: Path | None = None, *, allows_
     raise UnknownName("model", name, [*files, *([BUILT_IN] if built_in else [])])
 
 
+def find_lora(name: str, folder: Path) -> Path:
+    """The file in `folder` and below that a prompt calls `name`: by its file name, else by its trainer's title for it.
+
+    A name never leads out of the folder, except by the user's own links.
+    Raises: UnknownName, which lists the nearest names; UsageError for a name that several files share.
+    Cost: headers are read only where no file has the name.
+    Source: A1111 behaviour, docs/compat.md.
+    """
+    files = dict(_files(folder, follows_links=True))
+    matches = _matches(name, files) or [each for each, path in files.items() if _title_of(path) == name]
+    if len(matches) > 1:
+        raise UsageError(f"{clip(name)!r} is the name of several LoRAs", hint=f"choose {' or '.join(matches)}")
+    if not matches:
+        raise UnknownName("LoRA", name, map(_stem, files))
+    return files[matches[0]]
+
+
+def _title_of(path: Path) -> str | None:
+    """What a LoRA was called when it was trained; None for files that say nothing or can't be read."""
+    try:
+        return read_header(path).metadata.get("ss_output_name")
+    except (ModelFileError, UsageError):
+        return None
+
+
 def _as_path(name: str) -> Path | None:
     """`name` as the path of an existing file or folder; a bare file name must have a model's extension."""
     try:

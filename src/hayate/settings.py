@@ -37,6 +37,14 @@ SETTINGS = (
     Setting("vae_dir", "path", "models/VAE", "Where the separate VAE files are."),
     Setting("styles_file", "path", "styles.csv", "A1111's styles: name, prompt, negative prompt."),
     Setting("outputs_dir", "path", "outputs", "Where pictures go when no place is given."),
+    Setting("format", "text", "png", "What pictures are saved as.", choices=("png", "jpeg", "webp", "avif")),
+    Setting("quality", "integer", 80, "Of JPEG, WebP and AVIF.", "", 1, 100),
+    Setting(
+        "filename_pattern",
+        "text",
+        "[seed]",
+        "What follows the number in a picture's name, in A1111's words, such as `[seed]-[prompt_spaces]`.",
+    ),
     Setting("cache_dir", "path", None, "Hashes and prepared artefacts; by default the user's cache folder."),
     Setting("data_dir", "path", None, "Measurements and tuned profiles; by default the user's data folder."),
     Setting("device", "text", "auto", "What computes: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`."),
@@ -128,6 +136,9 @@ class Settings:
     vae_dir: Path
     styles_file: Path
     outputs_dir: Path
+    format: str
+    quality: int
+    filename_pattern: str
     cache_dir: Path
     data_dir: Path
     device: str

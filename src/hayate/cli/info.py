@@ -15,7 +15,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 @app.command()
 def info(
-    file: Annotated[Path, typer.Argument(help="A PNG, JPEG or WebP picture.")],
+    file: Annotated[Path, typer.Argument(help="A PNG, JPEG, WebP or AVIF picture.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Show the prompt and the parameters that a picture carries."""

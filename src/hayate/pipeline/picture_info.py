@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hayate.errors import UnknownName, UsageError, clip
+from hayate.pipeline.formats import EXIF_FOLDER, PARAMETERS, RECORD, USER_COMMENT
 from hayate.pipeline.infotext import MAX_CHARACTERS, Infotext, format_infotext, order_parameters, parse_infotext
-from hayate.pipeline.png import PARAMETERS, RECORD
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FORMATS = ("PNG", "JPEG", "WEBP")
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF")
 MAX_PIXELS = 100_000_000
 """Larger pictures are not decoded; 4096 × 4096 is a sixth of it."""
-EXIF_FOLDER = 0x8769
-USER_COMMENT = 0x9286
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,20 +42,21 @@ class PictureInfo:
 def read_picture_info(path: str | Path) -> PictureInfo:
     """What the file says; the pixels are not decoded unless a text may stand behind them.
 
-    Raises: UsageError for a file that is missing, unreadable, no PNG, JPEG or WebP picture, or oversized.
+    Raises: UsageError for a file that is missing, unreadable, no PNG, JPEG, WebP or AVIF picture, or oversized.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError, features
 
     path = Path(path)
+    formats = [name for name in FORMATS if name not in ("WEBP", "AVIF") or features.check(name.lower())]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the cap here
-            with Image.open(path, formats=FORMATS) as image:
+            with Image.open(path, formats=formats) as image:
                 return _read(image, path)
     except FileNotFoundError:
         raise UsageError(f"no file {clip(str(path), 200)}", hint="check the path") from None
     except UnidentifiedImageError:
-        hint = "only PNG, JPEG and WebP are read"
+        hint = "only PNG, JPEG, WebP and AVIF are read"
         raise UsageError(f"{clip(str(path), 200)} is not a picture", hint=hint) from None
     except Image.DecompressionBombError:
         raise UsageError(f"{clip(str(path), 200)} has too many pixels", hint=f"at most {MAX_PIXELS}") from None
@@ -100,7 +99,7 @@ def _record(text: str) -> Mapping[str, Any] | None:
 
 
 def _user_comment(image: Image) -> str | None:
-    """The EXIF comment of a JPEG or WebP, where A1111 puts the parameters."""
+    """The EXIF comment of a JPEG, WebP or AVIF, where A1111 puts the parameters."""
     comment = image.getexif().get_ifd(EXIF_FOLDER).get(USER_COMMENT)
     if not isinstance(comment, bytes) or len(comment) > 4 * MAX_CHARACTERS:
         return comment if isinstance(comment, str) else None

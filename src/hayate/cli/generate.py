@@ -77,7 +77,10 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
     own: Own = DEFAULTS,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Make pictures from a text, or those of a file again. A1111's flags (--xformers, --medvram, --no-half …) are understood too."""
+    """Make pictures from a text, or those of a file again.
+
+    A1111's flags (--xformers, --medvram, --no-half …) are understood too.
+    """
     width_px, height_px = parse_size(size, "--size")
     resize_w_px, resize_h_px = parse_size(seed_resize_from, "--seed-resize-from")
     if prompt is None and source is None and prompts_from_file is None:

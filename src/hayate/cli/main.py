@@ -35,7 +35,9 @@ class Command(NamedTuple):
 
 COMMANDS = MappingProxyType(
     {
-        "generate": Command("hayate.cli.generate", "generate PROMPT", "make pictures from a text, or those of a file again"),
+        "generate": Command(
+            "hayate.cli.generate", "generate PROMPT", "make pictures from a text, or those of a file again"
+        ),
         "info": Command("hayate.cli.info", "info FILE", "what a picture was made with"),
         "plan": Command("hayate.cli.plan", "plan", "what would compute a picture, and why"),
         "bench": Command("hayate.cli.bench", "bench PRESET | history | report …", "measure it on this machine"),

@@ -70,7 +70,7 @@ _CHECKS: Mapping[str, Callable[[str], object]] = MappingProxyType(
         "emphasis": lambda name: choose(Emphasis, "emphasis mode", name),
     }
 )
-_MISSING = MappingProxyType({"clip_skip": 1, "noise_source": "GPU", "emphasis": "Original", "ensd": 0})
+_MISSING = MappingProxyType({"clip_skip": 1, "noise_source": "GPU", "emphasis": "Original", "ensd": 0, "batch_size": 1})
 """What a picture without the key was made with, whatever the settings say. Source: A1111 behaviour."""
 _SCHEDULES_HAVE_NAMES = (1, 9, 0, 0)
 """Before this version a sampler's plain name meant the uniform schedule."""

@@ -41,24 +41,23 @@ def files_named(info: Infotext, settings: Settings, given: Collection[str] = ())
 def _find(name: str, digits: str, files: list[Path], cache_dir: Path) -> tuple[Path | None, str]:
     """The file with the hash, else the one with the name, with a note if its hash is another one.
 
-    Cost: files of that name are read for their hash if they were not yet; of the others only what the cache knows.
+    Cost: files of that name and the built-in model are read for their hash if they were not yet; of the others counts
+    what the cache knows.
     """
     named = [path for path in files if name.casefold() in (path.name.casefold(), path.stem.casefold())]
     if not digits:
         return (named[0] if named else None), ""
-    for path in named:
-        if _is_hash_of(path, digits, file_sha256(path, cache_dir)):
-            return path, ""
-    for path in files:
-        if path not in named and _is_hash_of(path, digits, known_sha256(path, cache_dir) or ""):
+    for path in [*named, *files]:
+        is_read = path in named or path == builtin_model()
+        if _is_hash_of(path, digits, file_sha256(path, cache_dir) if is_read else known_sha256(path, cache_dir)):
             return path, ""
     return (named[0], f"the picture was made with one whose hash is {digits}") if named else (None, "")
 
 
-def _is_hash_of(path: Path, digits: str, sha256: str) -> bool:
+def _is_hash_of(path: Path, digits: str, sha256: str | None) -> bool:
     """Whether a text's hash is the file's: the first digits of its SHA-256, or A1111's old one of 8 digits."""
     if len(digits) > LEGACY_DIGITS:
-        return sha256.startswith(digits)
+        return sha256 is not None and sha256.startswith(digits)
     try:
         return len(digits) == LEGACY_DIGITS and legacy_hash(path) == digits
     except UsageError:

@@ -248,6 +248,10 @@ POSTED = {
         "CFG scale: 7, Seed: 1, Size: 64x64, Version: v1.10.1",
         fields={"prompt": "poster, title: Steps: 12, year: 1999", "negative_prompt": "Size: 1x1", "steps": 20},
     ),
+    "a size that is no multiple of 8": Posted(
+        text="a barn\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 500x700, Seed resize from: -1x-1",
+        fields={"width_px": 496, "height_px": 696, "seed_resize_from_w_px": 0},
+    ),
     "old timelines that show": Posted(
         text="a [cat:dog:5.0] in the snow\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 64x64, "
         "Version: v1.5.1",

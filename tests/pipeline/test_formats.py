@@ -13,7 +13,15 @@ from PIL import Image, features
 
 from hayate.cli.main import main
 from hayate.errors import MissingDependency, OutputError
-from hayate.pipeline.formats import ENDINGS, Format, PictureTexts, check_fits, check_format, encode_picture
+from hayate.pipeline.formats import (
+    ENDINGS,
+    Format,
+    PictureTexts,
+    check_fits,
+    check_format,
+    encode_picture,
+    is_too_large,
+)
 from hayate.pipeline.picture_info import read_picture_info
 
 PICTURE = np.random.default_rng(1).integers(0, 256, (32, 48, 3), np.uint8)
@@ -78,6 +86,12 @@ def test_no_picture_is_read_as_avif_without_pillows_help(tmp_path: Path, monkeyp
     monkeypatch.setattr(features, "check", lambda name: False)
     Image.fromarray(PICTURE).save(tmp_path / "a.png")
     assert read_picture_info(tmp_path / "a.png").format == "PNG"
+
+
+def test_a_grid_may_not_be_larger_than_its_format_or_than_is_read() -> None:
+    assert not is_too_large(Format(), 10_000, 10_000)
+    assert is_too_large(Format(), 10_001, 10_000)
+    assert [is_too_large(Format(name=name), 17_000, 64) for name in ("png", "jpeg", "webp")] == [False, False, True]
 
 
 SMALL = ["generate", "a sun", "--size", "64x64", "--steps", "1", "--seed", "3"]

@@ -70,7 +70,7 @@ def test_one_picture_has_no_grid(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_a_grid_that_a_format_can_not_hold_is_said_and_the_pictures_are_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("hayate.pipeline.session.LARGEST_PX", {"webp": 100})
+    monkeypatch.setattr("hayate.pipeline.formats.LARGEST_PX", {"webp": 100})
     assert main([*SMALL, "--batch-count", "2", "-o", str(tmp_path), "--format", "webp"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["grid"] is None

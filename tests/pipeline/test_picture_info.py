@@ -43,6 +43,17 @@ def test_exif_comments_are_read_in_either_byte_order(tmp_path: Path, ending: str
     assert read_picture_info(path).parameters == TEXT
 
 
+@pytest.mark.parametrize(("named", "meant"), [("karras", "Karras"), ("native", "Uniform"), ("unheard of", None)])
+def test_novelais_schedule_has_a1111s_name(tmp_path: Path, named: str, meant: str | None) -> None:
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_text("Software", "NovelAI")
+    chunks.add_text("Comment", json.dumps({"steps": 28, "sampler": "k_dpmpp_2m", "noise_schedule": named}))
+    Image.fromarray(PICTURE).save(tmp_path / "a.png", pnginfo=chunks)
+    info = read_picture_info(tmp_path / "a.png").infotext
+    assert info is not None
+    assert info.parameters.get("Schedule type") == meant
+
+
 def test_novelais_form_is_translated(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     chunks = PngImagePlugin.PngInfo()

@@ -24,8 +24,10 @@ ENDINGS: Mapping[str, str] = MappingProxyType(
     {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".avif": "avif"}
 )
 """The format that a file name's ending means."""
-LARGEST_PX: Mapping[str, int] = MappingProxyType({"png": 2**31 - 1, "jpeg": 65_500, "webp": 16_383, "avif": 65_535})
+LARGEST_PX: Mapping[str, int] = MappingProxyType({"png": 2**31 - 1, "jpeg": 65_500, "webp": 16_383, "avif": 32_768})
 """The longest side that each format can have."""
+MAX_PIXELS = 100_000_000
+"""Larger pictures are neither written nor decoded; 4096 × 4096 is a sixth of it."""
 _JPEG_EXIF_BYTES = 65_000
 """A JPEG's EXIF is one segment of 64 KiB, its own tables included."""
 
@@ -61,6 +63,11 @@ def check_format(format_: Format) -> None:
     if format_.name in ("webp", "avif") and not features.check(format_.name):
         hint = "Pillow 11.3 or newer writes it: pip install -U pillow; or take --format png"
         raise MissingDependency(f"this Pillow has no {format_.name.upper()}", hint=hint)
+
+
+def is_too_large(format_: Format, width_px: int, height_px: int) -> bool:
+    """Whether a picture has more pixels than a file should, or is longer than its format can be."""
+    return width_px * height_px > MAX_PIXELS or max(width_px, height_px) > LARGEST_PX[format_.name]
 
 
 def check_fits(format_: Format, *prompts: str) -> None:

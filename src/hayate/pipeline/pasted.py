@@ -32,6 +32,11 @@ def _interval(text: str) -> tuple[float, float]:
     return float(found[1]), float(found[2])
 
 
+def _pixels(text: str) -> int:
+    """A1111 takes any size and makes whole latents of it: 500 pixels are 496."""
+    return max(0, int(text)) // 8 * 8
+
+
 _FIELDS: Mapping[str, tuple[tuple[str, ...], Callable[[str], Any]]] = MappingProxyType(
     {
         "Steps": (("steps",), int),
@@ -39,8 +44,8 @@ _FIELDS: Mapping[str, tuple[tuple[str, ...], Callable[[str], Any]]] = MappingPro
         "Schedule type": (("scheduler",), str),
         "CFG scale": (("cfg",), float),
         "Seed": (("seed",), int),
-        "Size": (("width_px", "height_px"), int),
-        "Seed resize from": (("seed_resize_from_w_px", "seed_resize_from_h_px"), int),
+        "Size": (("width_px", "height_px"), _pixels),
+        "Seed resize from": (("seed_resize_from_w_px", "seed_resize_from_h_px"), _pixels),
         "Clip skip": (("clip_skip",), int),
         "ENSD": (("ensd",), int),
         "RNG": (("noise_source",), str),

@@ -8,18 +8,21 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hayate.errors import UnknownName, UsageError, clip
-from hayate.pipeline.formats import EXIF_FOLDER, PARAMETERS, RECORD, USER_COMMENT
+from hayate.pipeline.formats import EXIF_FOLDER, MAX_PIXELS, PARAMETERS, RECORD, USER_COMMENT
 from hayate.pipeline.infotext import MAX_CHARACTERS, Infotext, format_infotext, order_parameters, parse_infotext
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF")
-MAX_PIXELS = 100_000_000
-"""Larger pictures are not decoded; 4096 × 4096 is a sixth of it."""
+
+_NOVELAI_SCHEDULES = MappingProxyType(
+    {"karras": "Karras", "exponential": "Exponential", "polyexponential": "Polyexponential", "native": "Uniform"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +129,7 @@ def _read_novelai(texts: Mapping[str, str], image: Image) -> Infotext | None:
     values = {
         "Steps": comment.get("steps"),
         "Sampler": _sampler_name(str(comment.get("sampler", ""))),
+        "Schedule type": _NOVELAI_SCHEDULES.get(str(comment.get("noise_schedule"))),
         "CFG scale": comment.get("scale"),
         "Seed": comment.get("seed"),
         "Size": f"{image.width}x{image.height}",

@@ -16,7 +16,7 @@ from hayate.engines.base import Engine, Part
 from hayate.errors import EngineError
 from hayate.pipeline.decode import Batch
 from hayate.pipeline.denoise import StepCallback
-from hayate.pipeline.formats import LARGEST_PX, Format, PictureTexts, check_fits, check_format
+from hayate.pipeline.formats import Format, PictureTexts, check_fits, check_format, is_too_large
 from hayate.pipeline.grid import grid_shape, make_grid
 from hayate.pipeline.guards import Guard, Shortage, attempt
 from hayate.pipeline.infotext import format_infotext
@@ -274,7 +274,7 @@ class Making:
         if len(self.pixels) < 2:
             return None
         rows, columns = grid_shape(len(self.pixels))
-        if max(rows * self.job.height_px, columns * self.job.width_px) > LARGEST_PX[self.target.format.name]:
-            self.guard.notes.append(f"no grid: it is larger than a {self.target.format.name.upper()} can be")
+        if is_too_large(self.target.format, columns * self.job.width_px, rows * self.job.height_px):
+            self.guard.notes.append(f"no grid: it is larger than a {self.target.format.name.upper()} file should be")
             return None
         return save_grid(make_grid(self.pixels), self.target, PictureTexts(parameters=saved[0].infotext))

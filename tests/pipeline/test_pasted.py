@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from hayate.errors import UsageError
 from hayate.models.config import Family
 from hayate.pipeline.infotext import parse_infotext
 from hayate.pipeline.left_out import old_behaviour
-from hayate.pipeline.pasted import paste, pasted_request
+from hayate.pipeline.pasted import paste, paste_picture, pasted_request
 from hayate.pipeline.pasted_files import files_named
 from hayate.settings import Settings, load_settings
 from hayate.weights.builtin import builtin_model
@@ -77,6 +80,17 @@ VALUES = st.text(st.characters(exclude_characters='",:\n'), max_size=12) | st.sa
 def test_any_values_can_be_pasted(pairs: list[tuple[str, str]]) -> None:
     line = ", ".join(f"{key}: {value}" for key, value in pairs)
     assert all("\n" not in note for note in paste(parse_infotext(f"x\n{line}")).notes)
+
+
+def test_a_strangers_words_do_not_steer_the_terminal(tmp_path: Path, settings: Settings) -> None:
+    texts = PngInfo()
+    quoted = json.dumps("a: \n\x1b[2J")
+    line = f"Model: \x1b[31m, VAE: \x9b2J, Hires upscaler: \x07x, Odd key: {quoted}, Seed: \x1b, Sampler: \x1b"
+    texts.add_text("parameters", f"sea\n{line}")
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png", pnginfo=texts)
+    notes = paste_picture(tmp_path / "a.png", settings).notes
+    assert len(notes) == 6
+    assert all(note.isprintable() for note in notes)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from hayate.pipeline.infotext import Infotext, format_infotext, parse_infotext, 
 from hayate.pipeline.left_out import features_left_out, notes_of
 from hayate.pipeline.noise import NoiseSource
 from hayate.pipeline.pasted_files import files_named
-from hayate.pipeline.picture_info import PictureInfo, read_picture_info
+from hayate.pipeline.picture_info import PictureInfo, harmless, read_picture_info
 from hayate.pipeline.resolve import choose
 from hayate.prompt.chunks import Emphasis
 from hayate.request import TextToImage
@@ -109,7 +109,7 @@ def paste_picture(path: Path, settings: Settings, given: Collection[str] = ()) -
     pasted = paste(picture.infotext, given)
     files, notes = files_named(picture.infotext, settings, given)
     request = replace(pasted.request, **_as_recorded(picture), **files)
-    return replace(pasted, request=request, notes=(*pasted.notes, *notes))
+    return replace(pasted, request=request, notes=(*pasted.notes, *map(_one_line, notes)))
 
 
 def paste(info: Infotext, given: Collection[str] = ()) -> Pasted:
@@ -131,7 +131,7 @@ def paste(info: Infotext, given: Collection[str] = ()) -> Pasted:
         asked=Asked(**methods),
         faults=tuple(faults),
         left_out=left_out,
-        notes=(*faults, *notes_of(info, left_out)),
+        notes=tuple(map(_one_line, (*faults, *notes_of(info, left_out)))),
     )
 
 
@@ -196,3 +196,8 @@ def _as_recorded(picture: PictureInfo) -> dict[str, Any]:
     written = replace(picture.infotext, prompt=prompt, negative_prompt=negative)
     is_same = parse_infotext(format_infotext(written)) == picture.infotext
     return kept | ({"prompt": prompt, "negative_prompt": negative} if is_same else {})
+
+
+def _one_line(note: str) -> str:
+    """A note with words from a picture, as a terminal can show it."""
+    return harmless(" ".join(note.split()))

@@ -68,6 +68,13 @@ def read_picture_info(path: str | Path) -> PictureInfo:
         raise UsageError(f"can't read {clip(str(path), 200)}: {clip(reason, 100)}", hint="is it damaged?") from error
 
 
+def harmless(text: str) -> str:
+    """`text` without control characters: a picture from a stranger must not steer the terminal."""
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
+
+
 def _read(image: Image, path: Path) -> PictureInfo:
     if image.width * image.height > MAX_PIXELS:
         size = f"{image.width} × {image.height} px"

@@ -274,7 +274,8 @@ class Making:
         if len(self.pixels) < 2:
             return None
         rows, columns = grid_shape(len(self.pixels))
-        if is_too_large(self.target.format, columns * self.job.width_px, rows * self.job.height_px):
+        height_px, width_px, _ = self.pixels[0].shape
+        if is_too_large(self.target.format, columns * width_px, rows * height_px):
             self.guard.notes.append(f"no grid: it is larger than a {self.target.format.name.upper()} file should be")
             return None
         return save_grid(make_grid(self.pixels), self.target, PictureTexts(parameters=saved[0].infotext))

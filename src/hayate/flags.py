@@ -27,7 +27,7 @@ _ABSENT = "for models that are not here"
 _NO_DOWNLOAD = "nothing is downloaded in any case"
 _NEVER = "it had no effect at A1111 either"
 _TILES = "tiles are as square as a fixed budget allows"
-_NAMES = "file names are a number and a seed here"
+_NAMES = "names are safe on every system in any case; the setting filename_pattern says what is in them"
 
 FLAGS: Mapping[str, Flag] = MappingProxyType(
     {

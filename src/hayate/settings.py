@@ -6,7 +6,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +38,14 @@ SETTINGS = (
     Setting("lora_dir", "path", "models/Lora", "Where the LoRAs are that prompts name; sub-folders count."),
     Setting("styles_file", "path", "styles.csv", "A1111's styles: name, prompt, negative prompt."),
     Setting("outputs_dir", "path", "outputs", "Where pictures go when no place is given."),
+    Setting("format", "text", "png", "What pictures are saved as.", choices=("png", "jpeg", "webp", "avif")),
+    Setting("quality", "integer", 80, "Of JPEG, WebP and AVIF.", "", 1, 100),
+    Setting(
+        "filename_pattern",
+        "text",
+        "[seed]",
+        "What follows the number in a picture's name, in A1111's words, such as `[seed]-[prompt_spaces]`.",
+    ),
     Setting("cache_dir", "path", None, "Hashes and prepared artefacts; by default the user's cache folder."),
     Setting("data_dir", "path", None, "Measurements and tuned profiles; by default the user's data folder."),
     Setting("device", "text", "auto", "What computes: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`."),
@@ -130,6 +138,9 @@ class Settings:
     lora_dir: Path
     styles_file: Path
     outputs_dir: Path
+    format: str
+    quality: int
+    filename_pattern: str
     cache_dir: Path
     data_dir: Path
     device: str
@@ -174,6 +185,11 @@ def load_settings(
         if value is not None:
             values[key] = _check(_known(key), value, f"--{key.replace('_', '-')}")
     return Settings(**values)
+
+
+def lossless(settings: Settings) -> Settings:
+    """The same, but pictures are written as PNG under plain names: for whoever compares their pixels."""
+    return replace(settings, format="png", filename_pattern="[seed]")
 
 
 def settings_file(environment: Mapping[str, str]) -> Path:

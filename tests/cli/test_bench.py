@@ -60,6 +60,14 @@ def test_the_same_words_as_the_reference_give_the_same_bits(
     assert measured(capsys, *small, *eager)["difference"] == {"psnr_db": None, "ssim": 1.0, "max_levels": 0}
 
 
+def test_a_setting_of_lossy_pictures_does_not_touch_what_is_compared(
+    small: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HAYATE_FORMAT", "jpeg")
+    eager = ["--dtype", "fp32", "--attention", "sdp", "--layers", "plain", "--layout", "contiguous"]
+    assert measured(capsys, *small, *eager)["difference"]["psnr_db"] is None
+
+
 def test_history_compare_export_and_report_tell_the_same(
     small: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

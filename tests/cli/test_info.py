@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from hayate.cli.main import main
-from hayate.pipeline.png import PictureTexts, Target, save_png
+from hayate.pipeline.formats import PictureTexts
+from hayate.pipeline.png import Target, save_picture
 
 TEXT = "a boat\x1b[31m, 海\nSteps: 20, Sampler: Euler a, Seed: 1, Size: 24x16"
 
@@ -17,7 +18,7 @@ TEXT = "a boat\x1b[31m, 海\nSteps: 20, Sampler: Euler a, Seed: 1, Size: 24x16"
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
     texts = PictureTexts(parameters=TEXT, record={"prompt": "a boat"})
-    return save_png(np.zeros((16, 24, 3), np.uint8), Target(folder=tmp_path), seed=1, texts=texts)
+    return save_picture(np.zeros((16, 24, 3), np.uint8), Target(folder=tmp_path), stem="1", texts=texts)
 
 
 def test_people_get_the_text_without_what_would_steer_their_terminal(

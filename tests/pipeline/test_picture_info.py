@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from hayate.errors import HayateError, UsageError
+from hayate.pipeline.formats import PictureTexts, encode_png
 from hayate.pipeline.picture_info import read_picture_info
-from hayate.pipeline.png import PictureTexts, Target, encode_png, save_png
+from hayate.pipeline.png import Target, save_picture
 
 TEXT = "a boat, 海\nNegative prompt: fog\nSteps: 20, Sampler: Euler a, Seed: 1, Size: 24x16"
 PICTURE = np.zeros((16, 24, 3), dtype=np.uint8)
@@ -24,7 +25,7 @@ PICTURE = np.zeros((16, 24, 3), dtype=np.uint8)
 
 def test_our_own_picture_comes_back_without_loss(tmp_path: Path) -> None:
     record = {"prompt": "a boat\n\n  海 ", "nested": {"steps": [1, 2.5, None, True]}}
-    path = save_png(PICTURE, Target(folder=tmp_path), seed=1, texts=PictureTexts(parameters=TEXT, record=record))
+    path = save_picture(PICTURE, Target(folder=tmp_path), stem="1", texts=PictureTexts(parameters=TEXT, record=record))
     info = read_picture_info(path)
     assert (info.format, info.width_px, info.height_px) == ("PNG", 24, 16)
     assert (info.parameters, info.record, dict(info.texts)) == (TEXT, record, {})
@@ -32,7 +33,7 @@ def test_our_own_picture_comes_back_without_loss(tmp_path: Path) -> None:
     assert info.infotext.parameters["Sampler"] == "Euler a"
 
 
-@pytest.mark.parametrize("ending", ["jpg", "webp"])
+@pytest.mark.parametrize("ending", ["jpg", "webp", "avif"])
 @pytest.mark.parametrize("codec", ["utf-16-be", "utf-16-le"])
 def test_exif_comments_are_read_in_either_byte_order(tmp_path: Path, ending: str, codec: str) -> None:
     path = tmp_path / f"a.{ending}"
@@ -40,6 +41,17 @@ def test_exif_comments_are_read_in_either_byte_order(tmp_path: Path, ending: str
     exif[0x8769] = {0x9286: b"UNICODE\0" + TEXT.encode(codec)}
     Image.fromarray(PICTURE).save(path, exif=exif)
     assert read_picture_info(path).parameters == TEXT
+
+
+@pytest.mark.parametrize(("named", "meant"), [("karras", "Karras"), ("native", "Uniform"), ("unheard of", None)])
+def test_novelais_schedule_has_a1111s_name(tmp_path: Path, named: str, meant: str | None) -> None:
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_text("Software", "NovelAI")
+    chunks.add_text("Comment", json.dumps({"steps": 28, "sampler": "k_dpmpp_2m", "noise_schedule": named}))
+    Image.fromarray(PICTURE).save(tmp_path / "a.png", pnginfo=chunks)
+    info = read_picture_info(tmp_path / "a.png").infotext
+    assert info is not None
+    assert info.parameters.get("Schedule type") == meant
 
 
 def test_novelais_form_is_translated(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from hayate.errors import OutputError
-from hayate.pipeline.png import PictureTexts, Target, check_writable, encode_png, resolve_target, save_png
+from hayate.pipeline.formats import Format, PictureTexts, encode_png
+from hayate.pipeline.png import Target, check_writable, resolve_target, save_picture
 
 PICTURE = np.arange(16 * 24 * 3, dtype=np.uint8).reshape(16, 24, 3)
 TEXTS = PictureTexts(parameters="a boat\nSteps: 20, Seed: 1, Size: 24x16", record={"prompt": "a boat", "é": [1.5]})
@@ -24,7 +25,7 @@ def listed(folder: Path) -> list[str]:
 
 
 def test_pixels_and_texts_come_back(tmp_path: Path) -> None:
-    path = save_png(PICTURE, Target(folder=tmp_path / "new" / "folder"), seed=7, texts=TEXTS)
+    path = save_picture(PICTURE, Target(folder=tmp_path / "new" / "folder"), stem="7", texts=TEXTS)
     assert path.name == "00000-7.png"
     with Image.open(path) as image:
         assert (np.asarray(image) == PICTURE).all()
@@ -46,13 +47,13 @@ def test_numbers_go_on_after_the_highest(tmp_path: Path) -> None:
     (tmp_path / "00041-9.png").touch()
     (tmp_path / "notes.txt").touch()
     (tmp_path / "99-other.png").touch()
-    assert save_png(PICTURE, Target(folder=tmp_path), seed=1, texts=TEXTS).name == "00042-1.png"
+    assert save_picture(PICTURE, Target(folder=tmp_path), stem="1", texts=TEXTS).name == "00042-1.png"
 
 
 def test_a_given_name_is_never_replaced(tmp_path: Path) -> None:
     target = resolve_target(tmp_path / "boat.png")
     (tmp_path / "boat.png").write_bytes(b"mine")
-    names = [save_png(PICTURE, target, seed=1, texts=TEXTS).name for _ in range(2)]
+    names = [save_picture(PICTURE, target, stem="1", texts=TEXTS).name for _ in range(2)]
     assert names == ["boat-1.png", "boat-2.png"]
     assert (tmp_path / "boat.png").read_bytes() == b"mine"
 
@@ -61,10 +62,11 @@ SAVER = """
 import sys
 import numpy as np
 from pathlib import Path
-from hayate.pipeline.png import PictureTexts, Target, save_png
+from hayate.pipeline.formats import PictureTexts
+from hayate.pipeline.png import Target, save_picture
 for _ in range(6):
     texts = PictureTexts(parameters="x")
-    print(save_png(np.zeros((8, 8, 3), np.uint8), Target(folder=Path(sys.argv[1])), seed=5, texts=texts).name)
+    print(save_picture(np.zeros((8, 8, 3), np.uint8), Target(folder=Path(sys.argv[1])), stem="5", texts=texts).name)
 """
 
 
@@ -92,7 +94,7 @@ def test_a_full_disk_leaves_nothing_behind(
     else:
         monkeypatch.setattr(os, call, fail)
     with pytest.raises(OutputError, match="disk is full"):
-        save_png(PICTURE, Target(folder=tmp_path, name=name), seed=1, texts=TEXTS)
+        save_picture(PICTURE, Target(folder=tmp_path, name=name), stem="1", texts=TEXTS)
     assert listed(tmp_path) == []
 
 
@@ -105,7 +107,7 @@ def test_without_hard_links_nothing_is_replaced_either(
 
     monkeypatch.setattr(os, "link", refuse)
     target = Target(folder=tmp_path, name=name)
-    paths = [save_png(PICTURE, target, seed=seed, texts=TEXTS) for seed in (1, 2)]
+    paths = [save_picture(PICTURE, target, stem=str(seed), texts=TEXTS) for seed in (1, 2)]
     assert len(set(paths)) == 2
     assert listed(tmp_path) == sorted(path.name for path in paths)
     assert all(path.read_bytes() == encode_png(PICTURE, TEXTS) for path in paths)
@@ -116,10 +118,11 @@ import os, signal, sys
 import numpy as np
 from pathlib import Path
 import hayate.pipeline.png as png
+from hayate.pipeline.formats import PictureTexts
 real = os.fsync
 os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
-png.save_png(np.zeros((8, 8, 3), np.uint8), png.Target(folder=Path(sys.argv[1])), seed=1,
-             texts=png.PictureTexts(parameters="x"))
+png.save_picture(np.zeros((8, 8, 3), np.uint8), png.Target(folder=Path(sys.argv[1])), stem="1",
+             texts=PictureTexts(parameters="x"))
 """
 
 
@@ -128,7 +131,7 @@ def test_a_kill_in_the_middle_leaves_no_picture_and_the_next_save_works(tmp_path
     done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
     assert done.returncode == -9
     assert not list(tmp_path.glob("*.png"))
-    assert save_png(PICTURE, Target(folder=tmp_path), seed=2, texts=TEXTS).exists()
+    assert save_picture(PICTURE, Target(folder=tmp_path), stem="2", texts=TEXTS).exists()
 
 
 def test_what_can_not_be_written_is_said_before_the_work(tmp_path: Path) -> None:
@@ -156,5 +159,7 @@ def test_a_path_is_a_png_file_or_a_folder(tmp_path: Path) -> None:
     assert resolve_target(tmp_path / "a.PNG") == Target(folder=tmp_path, name="a.PNG")
     assert resolve_target(tmp_path / "v1.5") == Target(folder=tmp_path / "v1.5")
     assert resolve_target(f"{tmp_path}/a.png/") == Target(folder=tmp_path / "a.png")
-    with pytest.raises(OutputError, match="PNG"):
-        resolve_target("a.jpg")
+    assert resolve_target("a.jpg", Format(quality=60)).format == Format(name="jpeg", quality=60)
+    assert resolve_target("a/", Format(name="webp")).format == Format(name="webp")
+    with pytest.raises(OutputError, match=r"\.avif"):
+        resolve_target("a.gif")

@@ -25,7 +25,7 @@ from hayate.runtime.asked import Asked
 from hayate.runtime.device import resolve_device
 from hayate.runtime.probe import memory_use
 from hayate.runtime.profiles import said
-from hayate.settings import Settings
+from hayate.settings import Settings, lossless
 
 PHASES = ("load", "encode", "sample", "decode", "save")
 COMPILE_LIMIT_S = 1800.0
@@ -70,6 +70,7 @@ def measure(order: Order, settings: Settings, limits: Limits, on_event: OnEvent 
     Raises: NotActive where something that was asked for did not act; HayateError.
     """
     limits.check()
+    settings = lossless(settings)
     with tempfile.TemporaryDirectory() as name, Workspace(settings, is_lasting=False) as workspace:
         bench = _Bench(order=order, settings=settings, workspace=workspace, folder=Path(name))
         on_event("first picture")

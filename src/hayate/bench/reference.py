@@ -19,7 +19,7 @@ from hayate.pipeline.session import make_pictures
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage
 from hayate.runtime.asked import Asked
-from hayate.settings import Settings
+from hayate.settings import Settings, lossless
 from hayate.weights.hashes import file_stamp
 
 EAGER = Asked(dtype="fp32", attention="sdp", layers="plain", layout="contiguous", compile="off")
@@ -32,7 +32,7 @@ def reference_pictures(request: TextToImage, settings: Settings) -> np.ndarray:
     Shapes: → [B, H, W, 3] uint8.
     Raises: HayateError.
     """
-    request = replace(request, dtype=None)
+    request, settings = replace(request, dtype=None), lossless(settings)
     with Workspace(settings, is_lasting=False) as workspace:
         kept = settings.cache_dir / "references" / f"{_key(request, settings, workspace)}.npy"
         if kept.exists() and (found := _loaded(kept)) is not None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,11 +17,12 @@ from hayate.cli.computing import DEFAULTS, Own, takes_own
 from hayate.errors import UsageError, clip
 from hayate.flags import device_from, given
 from hayate.request import Hires, StartImage, TextToImage, validate
-from hayate.settings import load_settings
+from hayate.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from hayate.pipeline.denoise import StepCallback
     from hayate.pipeline.session import Report
+    from hayate.runtime.asked import Asked
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -28,8 +30,18 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 @app.command()
 @takes_own
 def generate(  # noqa: PLR0917 - Typer makes a flag of each
-    prompt: Annotated[str, typer.Argument(help="What to draw, in A1111's grammar; - reads it from standard input.")],
-    negative: Annotated[str, typer.Option(help="What to keep out of the picture.")] = "",
+    prompt: Annotated[
+        str | None, typer.Argument(help="What to draw, in A1111's grammar; - reads it from standard input.")
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="Make the picture of this file again; options beside it win."),
+    ] = None,
+    prompts_from_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="One job for each line: a prompt, or options such as --prompt x --steps 20."),
+    ] = None,
+    negative: Annotated[str | None, typer.Option(help="What to keep out of the picture.")] = None,
     model: Annotated[str | None, typer.Option(help="A checkpoint's name or path. Default: the built-in model.")] = None,
     vae: Annotated[str | None, typer.Option(help="A separate VAE's name or path.")] = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
@@ -75,13 +87,23 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
     hires_scheduler: Annotated[str | None, typer.Option(help="Its schedule.")] = None,
     hires_prompt: Annotated[str | None, typer.Option(help="Its prompt.")] = None,
     hires_negative: Annotated[str | None, typer.Option(help="Its negative prompt.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A folder, or a .png file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A folder, or a file with a picture's ending.")
+    ] = None,
+    picture_format: Annotated[
+        str | None, typer.Option("--format", help="png, jpeg, webp or avif; by default -o's ending, else png.")
+    ] = None,
+    quality: Annotated[int | None, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100.")] = None,
+    grid: Annotated[bool, typer.Option("--grid", help="Save all pictures in one as well.")] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, fp32, fp16 or bf16.")] = None,
     own: Own = DEFAULTS,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Make pictures from a text. A1111's flags (--xformers, --medvram, --no-half …) are understood too."""
+    """Make pictures from a text, or those of a file again.
+
+    A1111's flags (--xformers, --medvram, --no-half …) are understood too.
+    """
     width_px, height_px = parse_size(size, "--size")
     given_start: dict[str, Any] = {
         "denoising": denoising,
@@ -106,10 +128,12 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
         negative_prompt=hires_negative,
     )
     resize_w_px, resize_h_px = parse_size(seed_resize_from, "--seed-resize-from")
-    request = TextToImage(
+    if prompt is None and source is None and prompts_from_file is None:
+        raise UsageError("missing argument: nothing says what to draw", hint="give a prompt, or see --help")
+    changes = given_of(
         prompt=sys.stdin.read() if prompt == "-" else prompt,
         negative_prompt=negative,
-        styles=tuple(style or ()),
+        styles=tuple(style) if style else None,
         model=model,
         vae=vae,
         steps=steps,
@@ -138,7 +162,16 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
         device=device_from(given.get(), device),
         dtype=dtype,
     )
-    run(request, own, output, as_json)
+    settings = load_settings({"format": format_of(picture_format, output), "quality": quality})
+    wanted = Wanted(output=output, has_grid=grid, as_json=as_json)
+    base, asked = begin_with(source, settings, changes, own.asked())
+    request = replace(base, **changes)
+    if prompts_from_file is None:
+        run(request, asked, settings, wanted)
+    elif prompt is None:
+        run_file(prompts_from_file, request, asked, settings, wanted)
+    else:
+        raise UsageError("a prompt and --prompts-from-file are given", hint="leave one of them out")
 
 
 def start_image(image: Path | None, mask: Path | None, others: dict[str, Any]) -> StartImage | None:
@@ -153,24 +186,99 @@ def start_image(image: Path | None, mask: Path | None, others: dict[str, Any]) -
     return StartImage(path=str(image), mask=None if mask is None else str(mask), **others)
 
 
-def run(request: TextToImage, own: Own, output: Path | None, as_json: bool) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is to be written, and where."""
+
+    output: Path | None
+    has_grid: bool
+    as_json: bool
+
+
+def run(request: TextToImage, asked: Asked, settings: Settings, wanted: Wanted) -> None:
     """Checks what needs no model, then makes and saves the pictures and says where they are."""
     started = time.perf_counter()
-    settings = load_settings()
     validate(request)
     from hayate.pipeline.session import make_pictures
 
-    asked = own.asked()
-    with progress(as_json) as on_row:
-        report = make_pictures(request, settings, output, on_row, asked)
+    with progress(wanted.as_json) as on_row:
+        report = make_pictures(request, settings, wanted.output, on_row, asked, has_grid=wanted.has_grid)
     seconds = time.perf_counter() - started
-    if as_json:
+    if wanted.as_json:
         typer.echo(json.dumps(as_object(report, seconds), ensure_ascii=True))
-        return
+    else:
+        show(report, seconds)
+
+
+def run_file(path: Path, base: TextToImage, asked: Asked, settings: Settings, wanted: Wanted) -> None:
+    """Checks every line of a file of prompts, then makes one job after the other with the same models in memory."""
+    from hayate.pipeline.prepared import check_request
+    from hayate.pipeline.prompts_file import numbered, read_prompts_file
+    from hayate.pipeline.session import make_pictures
+    from hayate.pipeline.workspace import Workspace
+
+    jobs = read_prompts_file(path, base)
+    for number, request in jobs:
+        with numbered(path, number):
+            check_request(request, settings, asked)
+    objects: list[dict[str, Any]] = []
+    with Workspace(settings) as workspace:
+        for number, request in jobs:
+            started = time.perf_counter()
+            with numbered(path, number), progress(wanted.as_json) as on_row:
+                report = make_pictures(
+                    request, settings, wanted.output, on_row, asked, workspace=workspace, has_grid=wanted.has_grid
+                )
+            seconds = time.perf_counter() - started
+            if not wanted.as_json:
+                show(report, seconds)
+            objects.append({"line": number, **as_object(report, seconds)})
+    if wanted.as_json:
+        typer.echo(json.dumps({"jobs": objects}, ensure_ascii=True))
+
+
+def begin_with(
+    source: Path | None, settings: Settings, changes: Mapping[str, Any], asked: Asked
+) -> tuple[TextToImage, Asked]:
+    """The request that `changes` are made to, and what is asked of the machine: the picture's own, or nothing."""
+    if source is None:
+        return TextToImage(prompt=""), asked
+    from hayate.pipeline.pasted import paste_picture
+
+    own = {each.name: getattr(asked, each.name) for each in fields(asked)}
+    pasted = paste_picture(source, settings, {*changes, *(name for name, value in own.items() if value is not None)})
+    methods = {each.name: getattr(pasted.asked, each.name) for each in fields(asked)}
+    added = {name: value for name, value in methods.items() if own[name] is None and value is not None}
+    return pasted.request, replace(asked, notes=(*asked.notes, *pasted.notes), **added)
+
+
+def given_of(**values: Any) -> dict[str, Any]:
+    """Those of `values` that are given."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def format_of(name: str | None, output: Path | None) -> str | None:
+    """The format that --format names, unless the file's ending says another one.
+
+    Raises: UsageError.
+    """
+    from hayate.pipeline.formats import ENDINGS
+
+    wanted = None if name is None else ENDINGS.get(f".{name.lower()}", name.lower())
+    ending = "" if output is None or output.is_dir() else output.suffix.lower()
+    if wanted and ENDINGS.get(ending, wanted) != wanted:
+        raise UsageError(f"--format {clip(wanted)} and a file that ends in {ending}", hint="leave one of them out")
+    return wanted
+
+
+def show(report: Report, seconds: float) -> None:
+    """Says where the pictures are, and beside it what there is to say."""
     for note in report.notes:
         typer.echo(f"note: {note}", err=True)
     for picture in report.pictures:
         typer.echo(f"{picture.path}")
+    if report.grid is not None:
+        typer.echo(f"{report.grid}")
     typer.echo(summary(report, seconds), err=True)  # apart from the paths, so that a script can read those
 
 
@@ -194,6 +302,7 @@ def as_object(report: Report, seconds: float) -> dict[str, Any]:
             {"path": str(picture.path), "seed": picture.seed, "infotext": picture.infotext}
             for picture in report.pictures
         ],
+        "grid": None if report.grid is None else str(report.grid),
         "model": report.model,
         "plan": report.plan,
         "notes": list(report.notes),

@@ -15,12 +15,12 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 @app.command()
 def info(
-    file: Annotated[Path, typer.Argument(help="A PNG, JPEG or WebP picture.")],
+    file: Annotated[Path, typer.Argument(help="A PNG, JPEG, WebP or AVIF picture.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Show the prompt and the parameters that a picture carries."""
     from hayate.pipeline.infotext import pasted_parameters
-    from hayate.pipeline.picture_info import read_picture_info
+    from hayate.pipeline.picture_info import harmless, read_picture_info
 
     picture = read_picture_info(file)
     if as_json:
@@ -30,11 +30,4 @@ def info(
         return
     lines = [f"{file}: {picture.format}, {picture.width_px}x{picture.height_px}", picture.parameters or "no parameters"]
     lines += [f"{key}: {text}" for key, text in picture.texts.items()]
-    sys.stdout.write(_harmless("\n".join(lines)) + "\n")
-
-
-def _harmless(text: str) -> str:
-    """`text` without control characters: a picture from a stranger must not steer the terminal."""
-    return "".join(
-        letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}" for letter in text
-    )
+    sys.stdout.write(harmless("\n".join(lines)) + "\n")

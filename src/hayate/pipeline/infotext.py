@@ -186,7 +186,7 @@ def pasted_parameters(info: Infotext) -> dict[str, str]:
 
 def _old_behaviour(values: Mapping[str, str], prompts: str) -> dict[str, str]:
     """What a picture of an older A1111 version was made with, though its text doesn't say so."""
-    version = _version(values.get("Version", ""))
+    version = version_of(values.get("Version", ""))
     if version is None:
         return {}
     rules = (
@@ -198,7 +198,7 @@ def _old_behaviour(values: Mapping[str, str], prompts: str) -> dict[str, str]:
     return {key: "True" for key, since, applies in rules if version < since and applies}
 
 
-def _version(text: str) -> tuple[int, ...] | None:
+def version_of(text: str) -> tuple[int, ...] | None:
     """Major, minor, patch and commits of "v1.7.0-225-gabcdef0"; None for another program's version."""
     found = re.match(r"v(\d{1,4})\.(\d{1,4})\.(\d{1,4})(?:-(\d{1,6}))?", text)
     return tuple(int(part or 0) for part in found.groups()) if found else None

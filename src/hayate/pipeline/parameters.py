@@ -139,8 +139,11 @@ def record(job: Job, plan: Mapping[str, Any], speed: Speed, notes: Iterable[str]
 
 
 def _emphasis_matters(job: Job) -> bool:
-    return job.style.emphasis is not Emphasis.ORIGINAL and any(
-        mark in text for text in (job.prompt_text, job.negative_text) for mark in "(["
+    """Whether another mode would make another picture: None also reads BREAK and backslashes literally."""
+    mode = job.style.emphasis
+    marks = ("(", "[", "\\", "BREAK") if mode is Emphasis.NONE else ("(", "[")
+    return mode is not Emphasis.ORIGINAL and any(
+        mark in text for text in (job.prompt_text, job.negative_text) for mark in marks
     )
 
 

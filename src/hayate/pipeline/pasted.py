@@ -2,59 +2,202 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from hayate.errors import UsageError, clip
-from hayate.pipeline.infotext import Infotext
+from hayate.pipeline.infotext import Infotext, format_infotext, parse_infotext, version_of
+from hayate.pipeline.left_out import features_left_out, notes_of
+from hayate.pipeline.noise import NoiseSource
+from hayate.pipeline.pasted_files import files_named
+from hayate.pipeline.picture_info import PictureInfo, harmless, read_picture_info
+from hayate.pipeline.resolve import choose
+from hayate.prompt.chunks import Emphasis
 from hayate.request import TextToImage
+from hayate.runtime.asked import Asked
+from hayate.samplers.catalogue import resolve_sampler
+from hayate.samplers.sigmas import AUTOMATIC, resolve_schedule
+from hayate.settings import Settings
 
-_FIELDS: Mapping[str, tuple[str, Callable[[str], Any]]] = MappingProxyType(
+
+def _interval(text: str) -> tuple[float, float]:
+    number = r"(\d[\d.]*(?:e[+-]?\d+)?|inf)"
+    found = re.fullmatch(f"{number}-{number}", text)
+    if not found:
+        raise ValueError(text)
+    return float(found[1]), float(found[2])
+
+
+def _pixels(text: str) -> int:
+    """A1111 takes any size and makes whole latents of it: 500 pixels are 496."""
+    return max(0, int(text)) // 8 * 8
+
+
+_FIELDS: Mapping[str, tuple[tuple[str, ...], Callable[[str], Any]]] = MappingProxyType(
     {
-        "Steps": ("steps", int),
-        "Sampler": ("sampler", str),
-        "Schedule type": ("scheduler", str),
-        "CFG scale": ("cfg", float),
-        "Seed": ("seed", int),
-        "Clip skip": ("clip_skip", int),
-        "ENSD": ("ensd", int),
-        "RNG": ("noise_source", str),
-        "Emphasis": ("emphasis", str),
-        "Eta": ("eta", float),
-        "Eta DDIM": ("eta", float),
-        "Variation seed": ("subseed", int),
-        "Variation seed strength": ("subseed_strength", float),
-        "Schedule min sigma": ("sigma_min", float),
-        "Schedule max sigma": ("sigma_max", float),
-        "Schedule rho": ("rho", float),
+        "Steps": (("steps",), int),
+        "Sampler": (("sampler",), str),
+        "Schedule type": (("scheduler",), str),
+        "CFG scale": (("cfg",), float),
+        "Seed": (("seed",), int),
+        "Size": (("width_px", "height_px"), _pixels),
+        "Seed resize from": (("seed_resize_from_w_px", "seed_resize_from_h_px"), _pixels),
+        "Clip skip": (("clip_skip",), int),
+        "ENSD": (("ensd",), int),
+        "RNG": (("noise_source",), str),
+        "Emphasis": (("emphasis",), str),
+        "Eta": (("eta",), float),
+        "Eta DDIM": (("eta",), float),
+        "Variation seed": (("subseed",), int),
+        "Variation seed strength": (("subseed_strength",), float),
+        "Schedule min sigma": (("sigma_min",), float),
+        "Schedule max sigma": (("sigma_max",), float),
+        "Schedule rho": (("rho",), float),
     }
 )
-_SIZES = MappingProxyType(
-    {"Size": ("width_px", "height_px"), "Seed resize from": ("seed_resize_from_w_px", "seed_resize_from_h_px")}
+_METHODS: Mapping[str, tuple[tuple[str, ...], Callable[[str], Any]]] = MappingProxyType(
+    {
+        "NGMS": (("s_min_uncond",), float),
+        "Token merging ratio": (("tome",), float),
+        "Guidance interval": (("guidance_interval",), _interval),
+        "DeepCache": (("deepcache",), int),
+    }
 )
+_CHECKS: Mapping[str, Callable[[str], object]] = MappingProxyType(
+    {
+        "sampler": resolve_sampler,
+        "scheduler": resolve_schedule,
+        "noise_source": lambda name: choose(NoiseSource, "noise source", name),
+        "emphasis": lambda name: choose(Emphasis, "emphasis mode", name),
+    }
+)
+_MISSING = MappingProxyType({"clip_skip": 1, "noise_source": "GPU", "emphasis": "Original", "ensd": 0, "batch_size": 1})
+"""What a picture without the key was made with, whatever the settings say. Source: A1111 behaviour."""
+_SCHEDULES_HAVE_NAMES = (1, 9, 0, 0)
+"""Before this version a sampler's plain name meant the uniform schedule."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pasted:
+    """What a picture's text describes: the request, how to compute it, and what is not as it was."""
+
+    request: TextToImage
+    asked: Asked
+    """The approximate methods that the picture was made with."""
+    faults: tuple[str, ...]
+    """Values that can't be had, such as an unknown sampler."""
+    left_out: Mapping[str, tuple[str, ...]]
+    """Features that pictures are made without here, and the keys that asked for them."""
+    notes: tuple[str, ...]
+    """All that is not honoured, for people."""
+
+
+def paste_picture(path: Path, settings: Settings, given: Collection[str] = ()) -> Pasted:
+    """What recreates a picture; its model and VAE are looked for in the user's folders.
+
+    `given` names the fields that the user gives beside it: the picture's own are not looked at.
+    Raises: UsageError for a file that is no picture or does not say how it was made.
+    """
+    picture = read_picture_info(path)
+    if picture.infotext is None:
+        hint = "take a picture that Hayate or A1111 saved"
+        raise UsageError(f"{clip(str(path), 200)} does not say how it was made", hint=hint)
+    pasted = paste(picture.infotext, given)
+    files, notes = files_named(picture.infotext, settings, given)
+    request = replace(pasted.request, **_as_recorded(picture), **files)
+    return replace(pasted, request=request, notes=(*pasted.notes, *map(_one_line, notes)))
+
+
+def paste(info: Infotext, given: Collection[str] = ()) -> Pasted:
+    """The request that a picture's text describes, without its files; what can't be had is left out.
+
+    Source: A1111 behaviour, docs/compat.md.
+    """
+    values: dict[str, Any] = {"prompt": info.prompt, "negative_prompt": info.negative_prompt}
+    methods: dict[str, Any] = {}
+    faults: list[str] = []
+    for key, text in info.parameters.items():
+        found, (names, kind) = (methods, _METHODS[key]) if key in _METHODS else (values, _FIELDS.get(key, ((), str)))
+        if names and not set(names) <= set(given):
+            found |= _read(key, names, text, (kind, faults))
+    honoured = {*_FIELDS, *_METHODS, "Model", "VAE", *(["VAE Decoder"] if "tiny_vae" in given else [])}
+    left_out = features_left_out(info, honoured)
+    return Pasted(
+        request=TextToImage(**{**_MISSING, "scheduler": _unnamed_schedule(info), **values}),
+        asked=Asked(**methods),
+        faults=tuple(faults),
+        left_out=left_out,
+        notes=tuple(map(_one_line, (*faults, *notes_of(info, left_out)))),
+    )
 
 
 def pasted_request(info: Infotext) -> TextToImage:
     """The request that a picture's text describes; its model is left to whoever asks.
 
-    Raises: UsageError for a value that is no number where one is meant.
+    Raises: UsageError for a value that can't be had.
     """
-    values: dict[str, Any] = {"prompt": info.prompt, "negative_prompt": info.negative_prompt}
-    for key, text in info.parameters.items():
-        if key in _FIELDS:
-            name, kind = _FIELDS[key]
-            values[name] = _value(key, text, kind)
-        elif key in _SIZES:
-            width, _, height = text.partition("x")
-            values |= zip(_SIZES[key], (_value(key, width, int), _value(key, height, int)), strict=True)
-    return TextToImage(**values)
+    pasted = paste(info)
+    if pasted.faults:
+        raise UsageError(pasted.faults[0], hint="correct the text, or leave the key out")
+    return pasted.request
 
 
-def _value(key: str, text: str, kind: Callable[[str], Any]) -> Any:
+def _read(
+    key: str, names: tuple[str, ...], text: str, reading: tuple[Callable[[str], Any], list[str]]
+) -> dict[str, Any]:
+    """The fields called `names` from their text; none, and a fault more, if it can't be had."""
+    kind, faults = reading
+    texts = text.split("x") if len(names) > 1 else [text]
     try:
-        return kind(text)
+        values = {name: kind(each) for name, each in zip(names, texts, strict=True)}
+        for name in names:
+            if name in _CHECKS:
+                _CHECKS[name](values[name])
     except ValueError:
-        raise UsageError(
-            f"{key} {clip(text, 40)!r} is no number", hint="correct the text, or leave the key out"
-        ) from None
+        faults.append(f"not honoured: {key} {clip(text, 40)!r} is no number")
+    except UsageError as error:
+        faults.append(f"not honoured: {error}")
+    else:
+        return values
+    return {}
+
+
+def _unnamed_schedule(info: Infotext) -> str:
+    """The schedule of a text that names none.
+
+    Before schedules had a field of their own, a sampler's plain name meant uniform steps, and "DPM++ 2M Karras" the
+    others; today's Automatic would make another picture.
+    """
+    version = version_of(info.parameters.get("Version", ""))
+    try:
+        sampler, _ = resolve_sampler(info.parameters.get("Sampler", ""))
+    except UsageError:
+        return AUTOMATIC.name
+    is_old = (version or _SCHEDULES_HAVE_NAMES) < _SCHEDULES_HAVE_NAMES or "Version" not in info.parameters
+    return "Uniform" if is_old and sampler.default_schedule != "Uniform" else AUTOMATIC.name
+
+
+def _as_recorded(picture: PictureInfo) -> dict[str, Any]:
+    """The prompts to the letter, and the type asked for, where Hayate's own record has them.
+
+    A text drops the spaces around its lines. It counts where the two say different things: somebody has edited it.
+    """
+    asked = (picture.record or {}).get("asked")
+    if not isinstance(asked, dict) or picture.infotext is None:
+        return {}
+    kept = {"dtype": asked["dtype"]} if isinstance(asked.get("dtype"), str) else {}
+    prompt, negative = asked.get("prompt", ""), asked.get("negative_prompt", "")
+    if asked.get("styles") or not (isinstance(prompt, str) and isinstance(negative, str)):
+        return kept
+    written = replace(picture.infotext, prompt=prompt, negative_prompt=negative)
+    is_same = parse_infotext(format_infotext(written)) == picture.infotext
+    return kept | ({"prompt": prompt, "negative_prompt": negative} if is_same else {})
+
+
+def _one_line(note: str) -> str:
+    """A note with words from a picture, as a terminal can show it."""
+    return harmless(" ".join(note.split()))

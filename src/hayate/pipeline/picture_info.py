@@ -8,20 +8,21 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hayate.errors import UnknownName, UsageError, clip
+from hayate.pipeline.formats import EXIF_FOLDER, MAX_PIXELS, PARAMETERS, RECORD, USER_COMMENT
 from hayate.pipeline.infotext import MAX_CHARACTERS, Infotext, format_infotext, order_parameters, parse_infotext
-from hayate.pipeline.png import PARAMETERS, RECORD
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FORMATS = ("PNG", "JPEG", "WEBP")
-MAX_PIXELS = 100_000_000
-"""Larger pictures are not decoded; 4096 × 4096 is a sixth of it."""
-EXIF_FOLDER = 0x8769
-USER_COMMENT = 0x9286
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF")
+
+_NOVELAI_SCHEDULES = MappingProxyType(
+    {"karras": "Karras", "exponential": "Exponential", "polyexponential": "Polyexponential", "native": "Uniform"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,26 +45,34 @@ class PictureInfo:
 def read_picture_info(path: str | Path) -> PictureInfo:
     """What the file says; the pixels are not decoded unless a text may stand behind them.
 
-    Raises: UsageError for a file that is missing, unreadable, no PNG, JPEG or WebP picture, or oversized.
+    Raises: UsageError for a file that is missing, unreadable, no PNG, JPEG, WebP or AVIF picture, or oversized.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError, features
 
     path = Path(path)
+    formats = [name for name in FORMATS if name not in ("WEBP", "AVIF") or features.check(name.lower())]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the cap here
-            with Image.open(path, formats=FORMATS) as image:
+            with Image.open(path, formats=formats) as image:
                 return _read(image, path)
     except FileNotFoundError:
         raise UsageError(f"no file {clip(str(path), 200)}", hint="check the path") from None
     except UnidentifiedImageError:
-        hint = "only PNG, JPEG and WebP are read"
+        hint = "only PNG, JPEG, WebP and AVIF are read"
         raise UsageError(f"{clip(str(path), 200)} is not a picture", hint=hint) from None
     except Image.DecompressionBombError:
         raise UsageError(f"{clip(str(path), 200)} has too many pixels", hint=f"at most {MAX_PIXELS}") from None
     except (OSError, ValueError, SyntaxError, struct.error, EOFError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise UsageError(f"can't read {clip(str(path), 200)}: {clip(reason, 100)}", hint="is it damaged?") from error
+
+
+def harmless(text: str) -> str:
+    """`text` without control characters: a picture from a stranger must not steer the terminal."""
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
 
 
 def _read(image: Image, path: Path) -> PictureInfo:
@@ -100,7 +109,7 @@ def _record(text: str) -> Mapping[str, Any] | None:
 
 
 def _user_comment(image: Image) -> str | None:
-    """The EXIF comment of a JPEG or WebP, where A1111 puts the parameters."""
+    """The EXIF comment of a JPEG, WebP or AVIF, where A1111 puts the parameters."""
     comment = image.getexif().get_ifd(EXIF_FOLDER).get(USER_COMMENT)
     if not isinstance(comment, bytes) or len(comment) > 4 * MAX_CHARACTERS:
         return comment if isinstance(comment, str) else None
@@ -127,6 +136,7 @@ def _read_novelai(texts: Mapping[str, str], image: Image) -> Infotext | None:
     values = {
         "Steps": comment.get("steps"),
         "Sampler": _sampler_name(str(comment.get("sampler", ""))),
+        "Schedule type": _NOVELAI_SCHEDULES.get(str(comment.get("noise_schedule"))),
         "CFG scale": comment.get("scale"),
         "Seed": comment.get("seed"),
         "Size": f"{image.width}x{image.height}",

@@ -1,40 +1,27 @@
-"""Pictures on disk: PNG files with their texts, written whole or not at all, and read back."""
+"""Pictures on disk: files with their texts, written whole or not at all, under names that nobody has yet."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import io
-import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
 from hayate.errors import OutputError, clip
+from hayate.pipeline.formats import ENDINGS, Format, PictureTexts, encode_picture
 
-PARAMETERS = "parameters"
-"""Key of A1111's text."""
-RECORD = "hayate"
-"""Key of the lossless JSON text."""
 TEMPORARY = ".hayate-tmp"
 """How a file that is being written ends."""
-_NUMBERED = re.compile(rf"\.?(\d{{5,9}})-.*|\.(\d{{5,9}}){re.escape(TEMPORARY)}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PictureTexts:
-    """What a picture says about itself."""
-
-    parameters: str
-    """A1111's text."""
-    record: Mapping[str, Any] | None = None
-    """Everything, without loss, as JSON can hold it."""
+GRID = "grid-"
+_NUMBERED = re.compile(rf"\.?(\d{{5,9}})(?:-.*|\.[a-z]+)|\.(\d{{5,9}}){re.escape(TEMPORARY)}")
+_NUMBERED_GRID = re.compile(rf"{GRID}(\d{{4,9}})\..*()")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,23 +31,28 @@ class Target:
     folder: Path
     name: str | None = None
     """With the ending; None numbers the files as A1111 does, `00000-<seed>.png`."""
+    format: Format = field(default_factory=Format)
 
 
-def resolve_target(where: str | Path) -> Target:
-    """The target that a path stands for: a PNG file if it ends in .png, else a folder.
+def resolve_target(where: str | Path, format_: Format | None = None) -> Target:
+    """The target that a path stands for: a file if it ends as a picture's name does, else a folder.
 
-    Raises: OutputError for another picture format.
+    A file's ending decides the format; without one it is `format_`, else PNG.
+    Raises: OutputError for a picture format that is not written.
     """
+    format_ = format_ or Format()
     text = str(where)
     # os.path, unlike Path, raises neither for an unknown ~user nor for a name that is too long.
     path = Path(os.path.expanduser(where))  # noqa: PTH111
     if text.endswith(("/", os.sep)) or os.path.isdir(path):  # noqa: PTH112
-        return Target(folder=path)
-    if path.suffix.lower() == ".png":
-        return Target(folder=path.parent, name=path.name)
-    if path.suffix.lower() in (".jpg", ".jpeg", ".webp", ".gif", ".avif", ".bmp", ".tif", ".tiff"):
-        raise OutputError(f"{clip(path.name)}: pictures are written as PNG", hint="name it .png, or give a folder")
-    return Target(folder=path)
+        return Target(folder=path, format=format_)
+    ending = path.suffix.lower()
+    if ending in ENDINGS:
+        return Target(folder=path.parent, name=path.name, format=replace(format_, name=ENDINGS[ending]))
+    if ending in (".gif", ".bmp", ".tif", ".tiff", ".jxl", ".heic"):
+        known = ", ".join(sorted(ENDINGS))
+        raise OutputError(f"{clip(path.name)}: no {ending} is written", hint=f"one of {known}, or give a folder")
+    return Target(folder=path, format=format_)
 
 
 def check_writable(target: Target) -> None:
@@ -78,41 +70,39 @@ def check_writable(target: Target) -> None:
         trial.unlink()
 
 
-def save_png(image: np.ndarray, target: Target, *, seed: int, texts: PictureTexts) -> Path:
+def save_picture(image: np.ndarray, target: Target, *, stem: str, texts: PictureTexts) -> Path:
     """Write one picture and return its path; an existing file is never touched, the next free name is taken.
 
-    The file appears under its name only when all of it is on the disk.
+    `stem` follows the number where the target has no name. The file appears under its name only when all of it is on
+    the disk.
     Shapes: image [H, W, 3] uint8.
     Raises: OutputError; nothing is left behind then.
     """
-    data = encode_png(image, texts)
+    data = encode_picture(image, texts, target.format)
     with _explained(target.folder):
         target.folder.mkdir(parents=True, exist_ok=True)
-        return _save_as(data, target.folder, target.name) if target.name else _save_numbered(data, target.folder, seed)
+        if target.name:
+            return _save_as(data, target.folder, target.name)
+        return _save_numbered(data, target.folder, f"-{stem}{target.format.ending}" if stem else target.format.ending)
 
 
-def encode_png(image: np.ndarray, texts: PictureTexts) -> bytes:
-    """The bytes of a PNG file; the parameters are tEXt if Latin-1 can hold them, else iTXt, as A1111 writes them.
+def save_grid(image: np.ndarray, target: Target, texts: PictureTexts) -> Path:
+    """Write a grid beside the pictures, as A1111 does: `grid-0000.png`, or `<name>-grid.png` beside a named one.
 
     Shapes: image [H, W, 3] uint8.
+    Raises: OutputError; nothing is left behind then.
     """
-    from PIL import Image, PngImagePlugin
-
-    assert image.dtype == np.uint8
-    assert image.ndim == 3
-    assert image.shape[2] == 3
-    chunks = PngImagePlugin.PngInfo()
-    # A lone surrogate, from an argument that is no UTF-8, exists in no encoding.
-    chunks.add_text(PARAMETERS, texts.parameters.encode("utf-8", "replace").decode("utf-8"))
-    if texts.record is not None:
-        chunks.add_text(RECORD, json.dumps(texts.record, default=str))
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG", pnginfo=chunks)
-    return buffer.getvalue()
+    data = encode_picture(image, texts, target.format)
+    with _explained(target.folder):
+        if target.name:
+            name = Path(target.name)
+            return _save_as(data, target.folder, f"{name.stem}-grid{name.suffix}")
+        number = _highest_number(target.folder, pattern=_NUMBERED_GRID) + 1
+        return _save_as(data, target.folder, f"{GRID}{number:04}{target.format.ending}")
 
 
-def _save_numbered(data: bytes, folder: Path, seed: int) -> Path:
-    """Write `00000-<seed>.png` with the next number.
+def _save_numbered(data: bytes, folder: Path, rest: str) -> Path:
+    """Write `00000<rest>` with the next number.
 
     The temporary file bears the number, so two savers can't have the same one: whoever creates it first owns it.
     """
@@ -131,7 +121,7 @@ def _save_numbered(data: bytes, folder: Path, seed: int) -> Path:
                     number = highest + 1
                     continue
                 _write_whole(file, data)
-            path = folder / f"{number:05}-{seed}.png"
+            path = folder / f"{number:05}{rest}"
             _publish(temporary, path)
             return path
 
@@ -208,10 +198,10 @@ def _removed(temporary: Path) -> Iterator[None]:
             temporary.unlink(missing_ok=True)
 
 
-def _highest_number(folder: Path, besides: str = "") -> int:
+def _highest_number(folder: Path, besides: str = "", pattern: re.Pattern[str] = _NUMBERED) -> int:
     """The highest number of a picture in the folder, one that is being written included; −1 if there is none."""
     with os.scandir(folder) as entries:
-        found = (_NUMBERED.fullmatch(entry.name) for entry in entries if entry.name != besides)
+        found = (pattern.fullmatch(entry.name) for entry in entries if entry.name != besides)
         return max((int(match[1] or match[2]) for match in found if match), default=-1)
 
 

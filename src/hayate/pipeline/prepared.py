@@ -122,6 +122,18 @@ def plan_request(request: TextToImage, settings: Settings, asked: Asked) -> Plan
     return plan_job(asked_with(asked, request, settings), device, config, job, settings.data_dir)
 
 
+def check_request(request: TextToImage, settings: Settings, asked: Asked) -> None:
+    """Looks for everything that can be wrong with a request, without hashing or loading its files.
+
+    Raises: HayateError.
+    """
+    validate(request)
+    check_names(request, settings)
+    if request.vae is not None:
+        find_model(request.vae, settings.vae_dir)
+    plan_request(request, settings, asked)
+
+
 def asked_with(asked: Asked | None, request: TextToImage, settings: Settings) -> Asked:
     """What was asked for, completed by the request and the settings."""
     asked = asked or Asked()

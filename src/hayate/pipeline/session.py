@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from hayate.engines.base import Engine, Part
 from hayate.errors import EngineError
 from hayate.pipeline.decode import Batch
 from hayate.pipeline.denoise import StepCallback
+from hayate.pipeline.formats import Format, PictureTexts, check_fits, check_format, is_too_large
+from hayate.pipeline.grid import grid_shape, make_grid
 from hayate.pipeline.guards import Guard, Shortage, attempt
 from hayate.pipeline.infotext import format_infotext
+from hayate.pipeline.names import NameFacts, fill_pattern
 from hayate.pipeline.overlap import Worker
 from hayate.pipeline.parameters import Speed, describe, record, schedule_label
-from hayate.pipeline.png import PictureTexts, Target, check_writable, resolve_target, save_png
+from hayate.pipeline.png import Target, check_writable, resolve_target, save_grid, save_picture
 from hayate.pipeline.prepared import Files, Prepared, prepare_request
 from hayate.pipeline.resolve import Job
 from hayate.pipeline.safe_types import FILE_NAME, SafeTypes
@@ -56,6 +62,8 @@ class Report:
     """U-Net batches that were computed."""
     speed: Mapping[str, Any]
     """What the pictures' records call `speed`, with all pictures saved."""
+    grid: Path | None = None
+    """All pictures in one, if that was asked for and there are several."""
 
 
 def make_pictures(
@@ -66,22 +74,28 @@ def make_pictures(
     asked: Asked | None = None,
     *,
     workspace: Workspace | None = None,
+    has_grid: bool = False,
 ) -> Report:
     """Makes and saves the pictures of `request`; whatever can be wrong is found before the model is loaded.
 
-    `workspace` keeps what the next request can use; without one nothing is kept.
+    `workspace` keeps what the next request can use; without one nothing is kept. With `has_grid` all pictures are saved
+    in one as well.
     Raises: HayateError; pictures that were sampled by then are saved.
     """
     if workspace is None:
         with Workspace(settings, is_lasting=False) as own:
-            return make_pictures(request, settings, output, on_row, asked, workspace=own)
-    target = resolve_target(output or settings.outputs_dir)
+            return make_pictures(request, settings, output, on_row, asked, workspace=own, has_grid=has_grid)
+    format_ = Format(name=settings.format, quality=settings.quality)
+    target = resolve_target(output or settings.outputs_dir, format_)
+    check_format(target.format)
     prepared = prepare_request(request, settings, asked, workspace)
+    check_fits(target.format, prepared.job.prompt_text, prepared.job.negative_text)
     check_writable(target)
     reset_peak_memory(prepared.plan.device.torch)
     started = time.perf_counter()
     guard = load_guard(prepared, settings, workspace)
     making = Making(guard=guard, prepared=prepared, target=target, workspace=workspace)
+    making.pattern, making.has_grid = settings.filename_pattern, has_grid
     making.seconds["load"] = time.perf_counter() - started
     return making.run(on_row)
 
@@ -164,6 +178,12 @@ class Making:
         default_factory=lambda: dict.fromkeys(("load", "encode", "sample", "decode", "save"), 0.0)
     )
     rows: int = 0
+    pattern: str = "[seed]"
+    """Of the pictures' names."""
+    has_grid: bool = False
+    pixels: list[np.ndarray] = field(default_factory=list)
+    """The pictures of the grid."""
+    started: datetime = field(default_factory=lambda: datetime.now().astimezone())
 
     @property
     def job(self) -> Job:
@@ -185,6 +205,8 @@ class Making:
                 about = record(self.job, self._plan(), self._speed(), self._notes())
                 for index in range(len(batch.pictures)):
                     worker.put(partial(self._save, batch, index, about))
+                self.pixels.extend(batch.pictures if self.has_grid else ())
+        grid = self._save_grid(worker.results)
         config = self.guard.config
         return Report(
             pictures=worker.results,
@@ -194,6 +216,7 @@ class Making:
             seconds={phase: round(value, 3) for phase, value in self.seconds.items()},
             rows=self.rows,
             speed=self._speed().as_object(),
+            grid=grid,
         )
 
     def _count(self, batch: Batch) -> None:
@@ -230,6 +253,30 @@ class Making:
         infotext = format_infotext(describe(self.job, batch.guidance, batch.seeds.index + index, self.files.keys()))
         texts = PictureTexts(parameters=infotext, record=about)
         seed = batch.seeds.seeds[index]
-        path = save_png(batch.pictures[index], self.target, seed=seed, texts=texts)
+        stem = fill_pattern(self.pattern, self._name_facts(batch.seeds.index + index))
+        path = save_picture(batch.pictures[index], self.target, stem=stem, texts=texts)
         self.seconds["save"] += time.perf_counter() - started
         return SavedPicture(path=path, seed=seed, infotext=infotext)
+
+    def _name_facts(self, number: int) -> NameFacts:
+        keys = self.files.keys()
+        return NameFacts(
+            job=self.job,
+            number=number,
+            model_name=keys["Model"],
+            model_hash=keys["Model hash"],
+            vae_name=keys.get("VAE", ""),
+            started=self.started,
+            saved=datetime.now().astimezone(),
+        )
+
+    def _save_grid(self, saved: Sequence[SavedPicture]) -> Path | None:
+        """All pictures in one, with the infotext of the first; none where a file can't be so large."""
+        if len(self.pixels) < 2:
+            return None
+        rows, columns = grid_shape(len(self.pixels))
+        height_px, width_px, _ = self.pixels[0].shape
+        if is_too_large(self.target.format, columns * width_px, rows * height_px):
+            self.guard.notes.append(f"no grid: it is larger than a {self.target.format.name.upper()} file should be")
+            return None
+        return save_grid(make_grid(self.pixels), self.target, PictureTexts(parameters=saved[0].infotext))

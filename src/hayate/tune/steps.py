@@ -22,7 +22,7 @@ from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage
 from hayate.runtime.asked import Asked
 from hayate.samplers.catalogue import resolve_sampler
-from hayate.settings import Settings
+from hayate.settings import Settings, lossless
 
 LADDER = (4, 5, 6, 7, 8, 10, 12, 14, 16, 18, 20, 24, 28, 32, 40, 50, 60)
 """Step counts that are tried, below that of the reference."""
@@ -92,6 +92,7 @@ def save_steps(saving: Saving, settings: Settings, asked: Asked, on_event: OnEve
     Raises: HayateError.
     """
     saving.check()
+    settings = lossless(settings)
     ends_at = time.monotonic() + saving.budget_s
     with tempfile.TemporaryDirectory() as name, Workspace(settings, is_lasting=False) as workspace:
         painter = _Painter(settings, asked, workspace, Path(name))

@@ -29,13 +29,13 @@ from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage
 from hayate.runtime.asked import Asked
 from hayate.runtime.device import resolve_device
-from hayate.settings import Settings, load_settings
+from hayate.settings import Settings, load_settings, lossless
 from hayate.tune.trial import Task, Trial
 
 
 def main() -> int:
     """Serves until its input ends."""
-    settings = load_settings()
+    settings = lossless(load_settings())
     answers, sys.stdout = sys.stdout, sys.stderr  # what anybody prints must not be taken for an answer
     tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(tasks,), daemon=True).start()

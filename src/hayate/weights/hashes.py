@@ -65,6 +65,15 @@ def _sha256(path: str | Path, cache_dir: Path | None, skip: Callable[[BinaryIO],
     return digest
 
 
+def known_sha256(path: str | Path, cache_dir: Path) -> str | None:
+    """The SHA-256 of a file if the cache has it, which costs no reading."""
+    try:
+        real = Path(path).resolve(strict=True)
+        return _ask(cache_dir / CACHE_NAME, _FIND, (str(real), *file_stamp(real)))
+    except OSError:
+        return None
+
+
 def model_hash(path: str | Path, cache_dir: Path | None = None) -> str:
     """The "Model hash" of A1111's infotext: the first 10 digits of the file's SHA-256."""
     return file_sha256(path, cache_dir)[:10]

@@ -47,6 +47,11 @@ def list_models(folder: Path, *, follows_links: bool = True) -> tuple[ModelEntry
     return tuple(_entry(name, path, root) for name, path in _files(folder, follows_links))
 
 
+def model_files(folder: Path) -> tuple[Path, ...]:
+    """The files in `folder` and below that can be opened as models, sorted by name. Cost: none is read."""
+    return tuple(path for _, path in _files(folder, follows_links=True) if path.suffix.lower() in READABLE)
+
+
 def find_model(name: str, folder: Path, built_in: Path | None = None, *, allows_paths: bool = True) -> Path:
     """The file that `name` means: a path, a model's name in `folder` with or without extension, or "title [hash]".
 

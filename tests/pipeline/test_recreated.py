@@ -1,0 +1,200 @@
+"""A picture is made again from its own text, bit for bit, whatever it was made with and whatever the settings say."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, assume, example, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from PIL import Image
+
+from hayate.cli.main import main
+from hayate.errors import UsageError
+from hayate.pipeline.infotext import parse_infotext
+from hayate.pipeline.pasted import paste_picture
+from hayate.pipeline.session import make_pictures
+from hayate.pipeline.workspace import Workspace
+from hayate.request import TextToImage
+from hayate.runtime.asked import Asked
+from hayate.samplers.catalogue import sampler_names
+from hayate.samplers.sigmas import schedule_names
+from hayate.settings import Settings, load_settings
+
+FORMATS = ("png", "jpeg", "webp", "avif")
+OTHERS = {"clip_skip": 3, "rng": "CPU", "ensd": 31337, "emphasis": "Ignore", "scheduler": "Exponential"}
+OTHERS |= {"steps": 9, "cfg": 3.5, "sampler": "Heun", "width_px": 192, "height_px": 64, "batch_size": 2}
+"""Settings that would make another picture if any of them acted."""
+
+WORDS = st.sampled_from(
+    [
+        "a red sun",
+        "(sea:1.3)",
+        "[fog]",
+        "海",
+        "BREAK",
+        "[dawn:dusk:0.5]",
+        "[a|b]",
+        "mountains, purple",
+        "\n",
+        "AND",
+        "a\\\\b",
+    ]
+)
+PROMPTS = st.lists(WORDS, max_size=6).map(lambda words: re.sub(" *\n *", "\n", " ".join(words)).strip())
+"""Without spaces at the ends of lines, which A1111's form of a text drops."""
+SIZES = st.sampled_from([64, 72])
+NUMBERS = st.floats(0, 1, allow_subnormal=False)
+REQUESTS = st.builds(
+    TextToImage,
+    prompt=PROMPTS,
+    negative_prompt=PROMPTS,
+    steps=st.integers(1, 4),
+    sampler=st.sampled_from(sampler_names()),
+    scheduler=st.sampled_from(schedule_names()),
+    cfg=st.floats(1, 12),
+    width_px=SIZES,
+    height_px=SIZES,
+    seed=st.integers(0, 2**32),
+    subseed=st.none() | st.integers(0, 2**32),
+    subseed_strength=st.none() | NUMBERS,
+    seed_resize_from_w_px=st.none() | SIZES,
+    seed_resize_from_h_px=st.none() | SIZES,
+    noise_source=st.sampled_from(["GPU", "CPU", "NV"]),
+    ensd=st.sampled_from([0, 1, 31337]),
+    clip_skip=st.integers(1, 3),
+    emphasis=st.sampled_from(["Original", "No norm", "Ignore", "None"]),
+    eta=st.none() | NUMBERS,
+    sigma_min=st.none() | st.floats(0.01, 0.5),
+    sigma_max=st.none() | st.floats(5, 20),
+    rho=st.none() | st.floats(1, 9),
+)
+METHODS = st.builds(
+    Asked,
+    tome=st.sampled_from([None, 0.3, 0.5]),
+    deepcache=st.sampled_from([None, 2]),
+    s_min_uncond=st.sampled_from([None, 1.5]),
+    guidance_interval=st.sampled_from([None, (0.3, 5.0)]),
+)
+
+
+def plain_settings(folder: Path, **flags: object) -> Settings:
+    places = {key: folder / key for key in ("models_dir", "vae_dir", "outputs_dir", "cache_dir", "data_dir")}
+    return load_settings({**places, **flags}, environment={})
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    with Workspace(plain_settings(tmp_path_factory.mktemp("cache"))) as shared:
+        yield shared
+
+
+def made(request: TextToImage, asked: Asked, settings: Settings, workspace: Workspace):
+    return make_pictures(request, settings, None, lambda *_: None, asked, workspace=workspace).pictures[0]
+
+
+@examples(
+    max_examples=50,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink a failure would take minutes
+)
+@example(request=TextToImage(prompt="a BREAK b", emphasis="None", steps=1, seed=1), asked=Asked(), format="webp")
+@example(request=TextToImage(prompt="a\\\\b", emphasis="None", steps=1, seed=1), asked=Asked(), format="webp")
+@given(request=REQUESTS, asked=METHODS | st.just(Asked()), format=st.sampled_from(FORMATS))
+def test_every_format_is_made_again_to_the_bit(
+    tmp_path: Path, workspace: Workspace, request: TextToImage, asked: Asked, format: str
+) -> None:
+    settings = plain_settings(tmp_path, format=format)
+    try:
+        first = made(request, asked, settings, workspace)
+    except UsageError:
+        assume(False)
+        raise
+    pasted = paste_picture(first.path, replace(settings, **OTHERS))
+    second = made(pasted.request, pasted.asked, replace(settings, **OTHERS), workspace)
+    assert second.infotext == first.infotext
+    assert second.path.suffix == first.path.suffix
+    assert np.array_equal(np.asarray(Image.open(first.path)), np.asarray(Image.open(second.path)))
+    assert pasted.notes == ()
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3])
+def test_every_picture_of_a_job_is_made_again_alone(tmp_path: Path, workspace: Workspace, strength: float) -> None:
+    settings = plain_settings(tmp_path)
+    request = TextToImage(prompt="sea", steps=3, sampler="Euler a", width_px=64, height_px=64, seed=4, batch_count=3)
+    request = replace(request, subseed=70, subseed_strength=strength)
+    pictures = make_pictures(request, settings, None, lambda *_: None, workspace=workspace).pictures
+    pixels = [np.asarray(Image.open(each.path)) for each in pictures]
+    assert not np.array_equal(pixels[0], pixels[1])
+    for picture, before in zip(pictures, pixels, strict=True):
+        again = made(paste_picture(picture.path, settings).request, Asked(), settings, workspace)
+        assert np.array_equal(np.asarray(Image.open(again.path)), before)
+
+
+AWKWARD = ["  spaces  around \n\n lines  ", "x\nNegative prompt: y\nz", "tab\tand \r\n return", "<lora:a:1> sea"]
+
+
+@pytest.mark.parametrize("prompt", AWKWARD)
+def test_a_png_keeps_a_prompt_to_the_letter(tmp_path: Path, workspace: Workspace, prompt: str) -> None:
+    settings = plain_settings(tmp_path)
+    request = TextToImage(prompt=prompt, negative_prompt=" fog ", steps=1, width_px=64, height_px=64, seed=1)
+    first = made(request, Asked(), settings, workspace)
+    assert paste_picture(first.path, settings).request.prompt == prompt
+
+
+def test_a_text_that_was_edited_counts_more_than_the_record(tmp_path: Path, workspace: Workspace) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    settings = plain_settings(tmp_path)
+    first = made(TextToImage(prompt="sea", steps=1, width_px=64, height_px=64), Asked(), settings, workspace)
+    with Image.open(first.path) as image:
+        texts = PngInfo()
+        texts.add_text("parameters", first.infotext.replace("sea", "lake"))
+        texts.add_text("hayate", image.info["hayate"])
+        image.save(tmp_path / "edited.png", pnginfo=texts)
+    assert paste_picture(tmp_path / "edited.png", settings).request.prompt == "lake"
+
+
+def test_styles_act_once(tmp_path: Path, workspace: Workspace) -> None:
+    (tmp_path / "styles.csv").write_text('name,prompt,negative_prompt\nink,"{prompt}, ink drawing",photo\n')
+    settings = plain_settings(tmp_path, styles_file=tmp_path / "styles.csv")
+    request = TextToImage(prompt="sea", styles=("ink",), steps=1, width_px=64, height_px=64, seed=1)
+    first = made(request, Asked(), settings, workspace)
+    again = paste_picture(first.path, settings).request
+    assert (again.prompt, again.negative_prompt, again.styles) == ("sea, ink drawing", "photo", ())
+
+
+def test_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["generate", "a red sun", "--negative", "fog", "--steps", "3", "--seed", "5", "-o", "a.png"]) == 0
+    assert main(["generate", "--from", "a.png", "-o", "b.png"]) == 0
+    assert np.array_equal(np.asarray(Image.open("a.png")), np.asarray(Image.open("b.png")))
+    capsys.readouterr()
+    changes = ["--seed", "6", "--negative", "", "--cfg", "4"]
+    assert main(["generate", "a lake", "--from", "a.png", "--json", "-o", "c.png", *changes]) == 0
+    info = parse_infotext(json.loads(capsys.readouterr().out)["images"][0]["infotext"])
+    before = parse_infotext(Image.open("a.png").info["parameters"])
+    assert (info.prompt, info.negative_prompt) == ("a lake", "")
+    assert info.parameters == {**before.parameters, "Seed": "6", "CFG scale": "4"}
+
+
+@pytest.mark.parametrize("content", ["no picture", None])
+def test_a_picture_that_says_nothing_is_one_line(
+    tmp_path: Path, content: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is None:
+        Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    else:
+        (tmp_path / "a.png").write_text(content)
+    assert main(["generate", "--from", str(tmp_path / "a.png")]) == 2
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err.count("\n")) == ("", 1)
+    assert "a.png" in shown.err

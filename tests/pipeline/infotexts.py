@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from hayate.request import Hires
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Posted:
@@ -90,8 +92,7 @@ POSTED = {
         text="landscape, mountains\nNegative prompt: text\nSteps: 20, Sampler: DPM++ 2M Karras, CFG scale: 7, Seed: 1, "
         "Size: 512x512, Model hash: 6ce0161689, Model: v1-5-pruned-emaonly, Denoising strength: 0.7, "
         "Hires upscale: 2, Hires steps: 15, Hires upscaler: Latent, Version: v1.2.1",
-        fields={"width_px": 512, "steps": 20},
-        left_out={"hires fix"},
+        fields={"width_px": 512, "steps": 20, "hires": Hires(scale=2, steps=15, upscaler="Latent", denoising=0.7)},
         old=True,
     ),
     "1.3 with hires resize": Posted(

@@ -187,3 +187,24 @@ def test_what_can_not_be_is_one_line_with_a_hint(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("upscaler", ["Latent (bicubic)", "Lanczos"])
+def test_a_picture_of_two_passes_is_made_again_from_its_file(model: str, tmp_path: Path, upscaler: str) -> None:
+    first, again = tmp_path / "first.png", tmp_path / "again.png"
+    words = [
+        "--hires",
+        "--hires-scale",
+        "1.5",
+        "--hires-steps",
+        "3",
+        "--hires-denoising",
+        "0.6",
+        "--hires-sampler",
+        "Heun",
+    ]
+    words += ["--hires-prompt", "a blue moon", "--hires-upscaler", upscaler, "--steps", "4", "--seed", "9"]
+    assert main(["generate", "a red sun", "--model", model, "--size", "64x64", *words, "-o", str(first)]) == 0
+    assert main(["generate", "--from", str(first), "--model", model, "-o", str(again)]) == 0
+    assert np.array_equal(np.asarray(Image.open(first)), np.asarray(Image.open(again)))
+    assert Image.open(first).info["parameters"] == Image.open(again).info["parameters"]

@@ -66,10 +66,17 @@ def _hires(job: Job) -> dict[str, str | float | None]:
         "Hires steps": hires.steps,
         "Hires upscaler": hires.upscaler,
         "Hires sampler": second.sampler.name if hires.sampler else None,
-        "Hires schedule type": hires.scheduler,
+        "Hires schedule type": _other_schedule(job, second),
         "Hires prompt": hires.prompt,
         "Hires negative prompt": hires.negative_prompt,
     }
+
+
+def _other_schedule(job: Job, second: Job) -> str | None:
+    """The second pass' schedule where it is not the first one's: Automatic is another one for another sampler."""
+    label, hires = schedule_label(second), job.request.hires
+    is_asked = hires is not None and hires.scheduler is not None
+    return label if is_asked or label != schedule_label(job) else None
 
 
 def _start(job: Job) -> dict[str, str | float | None]:

@@ -17,7 +17,7 @@ from hayate.pipeline.pasted_files import files_named
 from hayate.pipeline.picture_info import PictureInfo, harmless, read_picture_info
 from hayate.pipeline.resolve import choose
 from hayate.prompt.chunks import Emphasis
-from hayate.request import TextToImage
+from hayate.request import LATENT_UPSCALERS, PIXEL_UPSCALERS, Hires, TextToImage
 from hayate.runtime.asked import Asked
 from hayate.samplers.catalogue import resolve_sampler
 from hayate.samplers.sigmas import AUTOMATIC, resolve_schedule
@@ -65,6 +65,18 @@ _METHODS: Mapping[str, tuple[tuple[str, ...], Callable[[str], Any]]] = MappingPr
         "Token merging ratio": (("tome",), float),
         "Guidance interval": (("guidance_interval",), _interval),
         "DeepCache": (("deepcache",), int),
+    }
+)
+_HIRES: Mapping[str, tuple[tuple[str, ...], Callable[[str], Any]]] = MappingProxyType(
+    {
+        "Hires upscaler": (("upscaler",), str),
+        "Hires upscale": (("scale",), float),
+        "Hires resize": (("width_px", "height_px"), _pixels),
+        "Hires steps": (("steps",), int),
+        "Hires sampler": (("sampler",), str),
+        "Hires schedule type": (("scheduler",), str),
+        "Hires prompt": (("prompt",), str),
+        "Hires negative prompt": (("negative_prompt",), str),
     }
 )
 _CHECKS: Mapping[str, Callable[[str], object]] = MappingProxyType(
@@ -124,7 +136,10 @@ def paste(info: Infotext, given: Collection[str] = ()) -> Pasted:
         found, (names, kind) = (methods, _METHODS[key]) if key in _METHODS else (values, _FIELDS.get(key, ((), str)))
         if names and not set(names) <= set(given):
             found |= _read(key, names, text, (kind, faults))
-    honoured = {*_FIELDS, *_METHODS, "Model", "VAE", *(["VAE Decoder"] if "tiny_vae" in given else [])}
+    hires = None if "hires" in given else _hires(info, faults)
+    values |= {} if hires is None else {"hires": hires}
+    second = {"Denoising strength", *_HIRES} if hires is not None or "hires" in given else set()
+    honoured = {*second, *_FIELDS, *_METHODS, "Model", "VAE", *(["VAE Decoder"] if "tiny_vae" in given else [])}
     left_out = features_left_out(info, honoured)
     return Pasted(
         request=TextToImage(**{**_MISSING, "scheduler": _unnamed_schedule(info), **values}),
@@ -133,6 +148,22 @@ def paste(info: Infotext, given: Collection[str] = ()) -> Pasted:
         left_out=left_out,
         notes=tuple(map(_one_line, (*faults, *notes_of(info, left_out)))),
     )
+
+
+def _hires(info: Infotext, faults: list[str]) -> Hires | None:
+    """The second pass, where there was one and its upscaler is known here."""
+    upscaler = info.parameters.get("Hires upscaler")
+    if upscaler is None or "Denoising strength" not in info.parameters:
+        return None
+    if upscaler not in (*LATENT_UPSCALERS, *PIXEL_UPSCALERS):
+        return None  # and its keys are told as not honoured
+    strength = info.parameters["Denoising strength"]
+    values: dict[str, Any] = _read("Denoising strength", ("denoising",), strength, (float, faults))
+    for key, (names, kind) in _HIRES.items():
+        if key in info.parameters and not info.parameters[key].startswith("Use same"):
+            values |= _read(key, names, info.parameters[key], (kind, faults))
+    given: dict[str, Any] = {name: value for name, value in values.items() if value != 0 or name == "denoising"}
+    return Hires(**given)
 
 
 def pasted_request(info: Infotext) -> TextToImage:

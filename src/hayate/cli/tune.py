@@ -58,6 +58,7 @@ def run(  # noqa: PLR0917 - Typer makes a flag of each
     as_json: AsJson = False,
 ) -> None:
     """Find the fastest configuration for a model, a size and a batch."""
+    started = time.monotonic()
     from hayate.bench.presets import QUICK
     from hayate.bench.protocol import seconds_of
     from hayate.runtime.plan import PROMISES
@@ -72,7 +73,9 @@ def run(  # noqa: PLR0917 - Typer makes a flag of each
     with _table(as_json, budget_s) as table:
         request = with_model(request, model, random, settings, table.event)
         aim, prepared = aim_for(request, settings, budget_s, promise, min_psnr)
-        search = Search(aim, on_row=table.row, on_event=table.event)
+        aim.check()
+        left_s = budget_s - (time.monotonic() - started)  # what came before the search is in the budget too
+        search = Search(replace(aim, budget_s=max(left_s, 5.0)), on_row=table.row, on_event=table.event)
         outcome = run_search(search)
     kept = keep(outcome, aim, prepared, settings)
     picture = write_plot(outcome, aim, plot or settings.outputs_dir / "tune.svg")

@@ -95,7 +95,12 @@ def cells(cell: Cell, x: Axis, y: Axis, z: Axis) -> Iterator[tuple[tuple[int, in
 
 def _split(values: str) -> list[str]:
     """Commas part values; a value with a comma in it stands in double quotes."""
-    row = next(csv.reader([values.replace("\n", " ")], skipinitialspace=True), [])
+    try:
+        row = next(csv.reader([" ".join(values.split())], skipinitialspace=True), [])
+    except csv.Error as error:
+        raise UsageError(
+            f"the values can't be read: {error}", hint="commas between them, double quotes around"
+        ) from error
     return [part.strip() for part in row if part.strip()]
 
 

@@ -12,6 +12,7 @@ from hayate.bench.peak import product_flops
 from hayate.bench.predict import MODELS, Measured, processor_card
 from hayate.errors import UsageError
 from hayate.runtime.precision import DTYPES
+from hayate.weights.builtin import builtin_model
 
 _MODELS = {"sd1": "sd15", "sd2": "sd21", "sdxl": "sdxl"}
 
@@ -23,7 +24,7 @@ def measured_here(measurement: Mapping[str, Any]) -> Measured:
     Cost: on a processor a tenth of a second, to measure its matrix products.
     """
     model, work = measurement["model"], measurement["work"]
-    if model["family"] not in _MODELS or model["name"].startswith("hayate-landscapes"):
+    if model["family"] not in _MODELS or model["name"] == builtin_model().stem:
         raise UsageError(
             f"measurement {measurement['id']} is of {model['name']}, too small or of no kind that can be predicted",
             hint="measure a full-size one: hayate bench wiki --random sd15, or --model",

@@ -12,7 +12,7 @@ from typing import Any
 
 from hayate.bench.charts import PHASES
 from hayate.bench.proof import unproved
-from hayate.runtime.asked import Asked
+from hayate.runtime.asked import asked_of
 
 Record = Mapping[str, object]
 LARGEST = 1e18
@@ -189,14 +189,12 @@ def _proof(record: Record) -> Proof:
 
 def _lacking(record: Record) -> tuple[str, ...]:
     """By the rule that decides what is recorded; of options that this Hayate does not know, nothing can be said."""
-    told = _record(record, "asked").items()
-    asked: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told}
     evidence: list[Any] = [
         each for each in _records(record.get("evidence")) if {"name", "requested", "active"} <= set(each)
     ]
     choices = {name: value for name, value in _record(record, "choices").items() if isinstance(value, Mapping)}
     try:
-        return tuple(unproved(Asked(**asked), {"dtype": {}, "choices": choices}, evidence))
+        return tuple(unproved(asked_of(_record(record, "asked")), {"dtype": {}, "choices": choices}, evidence))
     except (TypeError, KeyError):
         return ()
 

@@ -225,13 +225,9 @@ def check_family(preset: Preset, request: TextToImage, settings: Settings) -> No
     """Raises: UsageError where a preset is for another kind of model."""
     if preset.family is None:
         return
-    from hayate.pipeline.prepared import read_config
-    from hayate.weights.builtin import builtin_model
-    from hayate.weights.library import find_model
+    from hayate.pipeline.prepared import model_of, read_config
 
-    built_in = builtin_model()
-    path = built_in if request.model is None else find_model(request.model, settings.models_dir, built_in)
-    if read_config(path).family is not preset.family:
+    if read_config(model_of(request, settings)).family is not preset.family:
         wanted = preset.family.value
         raise UsageError(f"the preset {preset.name} needs a model of {wanted}", hint=f"--model, or --random {wanted}")
 

@@ -13,7 +13,7 @@ import typer
 from hayate.settings import load_settings
 from hayate.weights.builtin import builtin_model
 from hayate.weights.detect import detect_checkpoint
-from hayate.weights.library import BUILT_IN, ModelEntry, find_model, list_models
+from hayate.weights.folders import BUILT_IN, ModelEntry, find_model, list_models
 from hayate.weights.read import open_checkpoint
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False)

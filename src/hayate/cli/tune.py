@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 app = typer.Typer(cls=WithMain, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 Model = Annotated[str | None, typer.Option(help="A checkpoint's name or path. Default: the built-in model.")]
 Size = Annotated[str | None, typer.Option(metavar="WxH", help="Size in pixels, multiples of 8.")]
+MARGIN_S = 2.5
+"""Of the budget, what the program's start and the saving take."""
 
 
 @app.callback()
@@ -58,7 +60,6 @@ def run(  # noqa: PLR0917 - Typer makes a flag of each
     as_json: AsJson = False,
 ) -> None:
     """Find the fastest configuration for a model, a size and a batch."""
-    started = time.monotonic()
     from hayate.bench.presets import QUICK
     from hayate.bench.protocol import seconds_of
     from hayate.runtime.plan import PROMISES
@@ -72,9 +73,10 @@ def run(  # noqa: PLR0917 - Typer makes a flag of each
     request = replace(request, prompt=prompt or QUICK.prompt, device=device_from(given.get(), device))
     with _table(as_json, budget_s) as table:
         request = with_model(request, model, random, settings, table.event)
+        started = time.monotonic()  # random weights are written once, and no part of the budget
         aim, prepared = aim_for(request, settings, budget_s, promise, min_psnr)
         aim.check()
-        left_s = budget_s - (time.monotonic() - started)  # what came before the search is in the budget too
+        left_s = budget_s - (time.monotonic() - started) - MARGIN_S
         search = Search(replace(aim, budget_s=max(left_s, 5.0)), on_row=table.row, on_event=table.event)
         outcome = run_search(search)
     kept = keep(outcome, aim, prepared, settings)
@@ -202,8 +204,10 @@ def conclusion(outcome: Outcome, kept: str | None, picture: Path | None) -> Iter
         low, high = min(outcome.ratios), max(outcome.ratios)
         won = f"{outcome.ratio:.2f}× ({low:.2f}–{high:.2f}) as fast as the default plan, timed in turn"
         yield f"winner: {words_of(best)}, {won}"
-    else:
+    elif any(row.trial is not None and row is not best for row in outcome.rows):
         yield "winner: the default plan; nothing that was tried and kept its promise is faster here"
+    else:
+        yield "winner: the default plan, for nothing else was tried; a larger --budget bears more"
     yield f"profile: {kept}; hayate generate uses it from now on"
     if picture is not None:
         yield f"speed against difference: {picture}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from hayate.engines.loras import LoraUse
 from hayate.errors import UnknownName, UsageError, clip
 from hayate.prompt.extra_networks import ExtraNetwork
-from hayate.weights.library import find_lora
+from hayate.weights.folders import find_lora
 
 LORA_KINDS = frozenset({"lora", "lyco"})
 _NOT_APPLIED = {"hypernet": "hypernetworks are not applied, they were given up for LoRAs"}

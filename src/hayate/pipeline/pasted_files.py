@@ -9,8 +9,8 @@ from hayate.errors import UsageError, clip
 from hayate.pipeline.infotext import Infotext
 from hayate.settings import Settings
 from hayate.weights.builtin import builtin_model
+from hayate.weights.folders import BUILT_IN, model_files
 from hayate.weights.hashes import file_sha256, known_sha256, legacy_hash
-from hayate.weights.library import BUILT_IN, model_files
 
 LEGACY_DIGITS = 8
 

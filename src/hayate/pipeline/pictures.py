@@ -14,10 +14,10 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from hayate.errors import UsageError, clip
+from hayate.pipeline.tiles import PX_PER_LAT
 from hayate.request import StartImage
 
 MAX_PIXELS = 8192 * 8192
-PX_PER_LAT = 8
 FILL_LAYERS = ((256, 1), (64, 1), (16, 2), (4, 4), (2, 2), (0, 1))
 """Radii of the blurs, in pixels, and how often each is laid over those before it."""
 

@@ -28,7 +28,7 @@ from hayate.runtime.profiles import Profile, Slot, is_open, load_profile, other_
 from hayate.settings import Settings
 from hayate.weights.builtin import builtin_model
 from hayate.weights.detect import detect_checkpoint
-from hayate.weights.library import find_model
+from hayate.weights.folders import find_model
 from hayate.weights.lora import read_adapter
 from hayate.weights.read import open_checkpoint
 
@@ -76,25 +76,57 @@ def prepare_request(request: TextToImage, settings: Settings, asked: Asked | Non
     """
     validate(request)
     check_names(request, settings)
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    device = resolve_device(request.device or settings.device)
     files = find_files(request, settings, workspace)
-    config = read_config(files.model)
-    request = sized_by_start(request)
-    job = resolve(request, settings, config)
-    if request.start is not None:
-        job = job.with_start(read_start(request.start, job.width_px, job.height_px))
-    files = replace(files, loras=check_loras(job.loras, config, workspace))
-    source, why = resolve_source(job.noise_source, device.torch)
-    job = job.with_noise_source(source, why if request.noise_source else "")
-    plan = plan_job(asked_with(asked, request, settings), device, config, job, settings.data_dir)
-    job = job.with_approximate(plan.approximate)
+    decided = _decide(request, settings, asked, files.model)
+    job, plan, start = decided.job, decided.plan, decided.job.request.start
+    if start is not None:
+        job = job.with_start(read_start(start, job.width_px, job.height_px))
+    files = replace(files, loras=check_loras(job.loras, decided.config, workspace))
+    source, why = resolve_source(job.noise_source, plan.device.torch)
+    job = job.with_noise_source(source, why if request.noise_source else "").with_approximate(plan.approximate)
     if plan.approximate.tiny_vae is not None:
         check_tiny(plan.approximate.tiny_vae)
     if plan.vae_tile_px is not None:
         check_tile(plan.vae_tile_px)
-    return Prepared(job=job, plan=plan, files=files, config=config, noise_reason=why)
+    return Prepared(job=job, plan=plan, files=files, config=decided.config, noise_reason=why)
+
+
+def plan_request(request: TextToImage, settings: Settings, asked: Asked) -> Plan:
+    """The plan that `make_pictures` would follow.
+
+    Raises: HayateError.
+    """
+    return _decide(request, settings, asked, model_of(request, settings)).plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decided:
+    config: ModelConfig
+    job: Job
+    plan: Plan
+
+
+def _decide(request: TextToImage, settings: Settings, asked: Asked | None, model: Path) -> _Decided:
+    """What is made, and how it is computed, as far as no file but the model's header says.
+
+    The number of threads is set first, since a tuned profile is for one.
+    """
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    device = resolve_device(request.device or settings.device)
+    config = read_config(model)
+    job = resolve(sized_by_start(request), settings, config)
+    plan = plan_job(asked_with(asked, request, settings), device, config, job, settings.data_dir)
+    return _Decided(config=config, job=job, plan=plan)
+
+
+def model_of(request: TextToImage, settings: Settings) -> Path:
+    """The file of the request's model: the built-in one unless it names another.
+
+    Raises: UnknownName, UsageError.
+    """
+    built_in = builtin_model()
+    return built_in if request.model is None else find_model(request.model, settings.models_dir, built_in)
 
 
 def sized_by_start(request: TextToImage) -> TextToImage:
@@ -107,19 +139,6 @@ def sized_by_start(request: TextToImage) -> TextToImage:
     picture = read_picture(Path(request.start.path))
     width_px, height_px = (min(4096, max(64, round(side / 8) * 8)) for side in picture.size)
     return replace(request, width_px=request.width_px or width_px, height_px=request.height_px or height_px)
-
-
-def plan_request(request: TextToImage, settings: Settings, asked: Asked) -> Plan:
-    """The plan that `make_pictures` would follow.
-
-    Raises: HayateError.
-    """
-    device = resolve_device(request.device or settings.device)
-    built_in = builtin_model()
-    model = built_in if request.model is None else find_model(request.model, settings.models_dir, built_in)
-    config = read_config(model)
-    job = resolve(request, settings, config)
-    return plan_job(asked_with(asked, request, settings), device, config, job, settings.data_dir)
 
 
 def check_request(request: TextToImage, settings: Settings, asked: Asked) -> None:
@@ -208,8 +227,7 @@ def find_files(request: TextToImage, settings: Settings, workspace: Workspace) -
 
     Raises: UnknownName, UsageError.
     """
-    built_in = builtin_model()
-    model = built_in if request.model is None else find_model(request.model, settings.models_dir, built_in)
+    model = model_of(request, settings)
     vae = None if request.vae is None else find_model(request.vae, settings.vae_dir)
     found = {"model": model} | ({} if vae is None else {"vae": vae})
     hashes = {part: workspace.hash_of(path) for part, path in found.items()}

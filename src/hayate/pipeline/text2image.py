@@ -21,8 +21,9 @@ from hayate.pipeline.denoise import Conditions, LatentNoise, StepCallback, denoi
 from hayate.pipeline.guards import Guard, guarded
 from hayate.pipeline.guidance import Guidance, build_guidance
 from hayate.pipeline.noise import BatchNoise, NoiseRequest, noise_for
-from hayate.pipeline.pictures import PX_PER_LAT, to_pixels
+from hayate.pipeline.pictures import to_pixels
 from hayate.pipeline.resolve import Job, Seeds
+from hayate.pipeline.tiles import PX_PER_LAT
 
 LATENT_MODES = MappingProxyType(
     {

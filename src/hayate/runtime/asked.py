@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from hayate.errors import UnknownName, UsageError
 from hayate.flags import TakenFlags
@@ -49,6 +51,15 @@ class Asked:
     ignores_profile: bool = False
     """Whether the plan is to be the default one, though something was tuned."""
     notes: tuple[str, ...] = ()
+
+
+def asked_of(words: Mapping[str, Any]) -> Asked:
+    """What was asked for, from JSON, which knows no tuples.
+
+    Raises: TypeError for an option that doesn't exist.
+    """
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in words.items()}
+    return Asked(**given)
 
 
 def asked_from(flags: TakenFlags, own: Asked) -> Asked:

@@ -15,7 +15,7 @@ import torch
 
 from hayate.errors import OutputError
 from hayate.models.config import ModelConfig
-from hayate.runtime.asked import Asked
+from hayate.runtime.asked import Asked, asked_of
 from hayate.runtime.device import Device
 
 FOLDER = "profiles"
@@ -124,12 +124,9 @@ def load_profile(slot: Slot, data_dir: Path) -> Profile | None:
     try:
         with path.open("rb") as file:
             content = json.loads(file.read(MAX_BYTES))
-        asked: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in content["asked"].items()
-        }
         found = Profile(
             slot=Slot(**content["slot"]),
-            asked=Asked(**asked),
+            asked=asked_of(content["asked"]),
             versions=content["versions"],
             at=str(content["at"]),
             summary=content["summary"],

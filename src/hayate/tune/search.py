@@ -229,7 +229,7 @@ class Search:
 
     def _reference(self, worker: Worker, steps: int) -> Any:
         try:
-            return worker.reference(replace(self._task(Asked(), steps, runs=0), is_reference=True), self.left_s / 2)
+            return worker.reference(replace(self._task(Asked(), steps, runs=0), is_reference=True), self.left_s)
         except TrialFailed as error:
             self._tell(Row(name="fp32 eager", verdict=Verdict.FAILED, reason=error.message))
             return None

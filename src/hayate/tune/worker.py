@@ -27,7 +27,7 @@ from hayate.errors import HayateError
 from hayate.pipeline.session import Report, make_pictures
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage
-from hayate.runtime.asked import Asked
+from hayate.runtime.asked import Asked, asked_of
 from hayate.runtime.device import resolve_device
 from hayate.settings import Settings, load_settings, lossless
 from hayate.tune.trial import Task, Trial
@@ -70,7 +70,7 @@ class Server:
         if task.is_reference:
             self._workspace.clear()
             return {"pictures": self._kept(reference_pictures(request, self._settings))}
-        return asdict(self._try(task, request, Asked(**_fields(task.asked))))
+        return asdict(self._try(task, request, asked_of(task.asked)))
 
     def _try(self, task: Task, request: TextToImage, asked: Asked) -> Trial:
         runs = [_Run(self, request, asked)]

@@ -8,7 +8,7 @@ import pytest
 
 from hayate.errors import UnknownName, UsageError
 from hayate.models.config import Family
-from hayate.weights.library import BUILT_IN, find_model, list_models
+from hayate.weights.folders import BUILT_IN, find_model, list_models
 from tests.tiny_models import write_tiny
 
 

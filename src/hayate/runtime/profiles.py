@@ -57,8 +57,10 @@ class Profile:
         """What won and by how much, in a few words."""
         words = " ".join(f"{name} {value}" for name, value in said(self.asked).items() if name != "promise")
         ratio = self.summary.get("ratio")
+        if not words:
+            return "the default plan won"
         gain = f", {ratio:.2f}× as fast as the default plan" if isinstance(ratio, int | float) else ""
-        return f"{words or 'the default plan'}{gain}"
+        return f"{words}{gain}"
 
     def staleness(self, versions: Mapping[str, str]) -> str | None:
         """What has changed since it was tuned, or None."""

@@ -26,7 +26,6 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
 import torch
-from benchmarks.machine import fingerprint
 from budget import pixels_to_signal
 from evaluate import FIRST_SEED, PROMPT_SEED, Painter
 from export import TARGET
@@ -36,6 +35,7 @@ from torch import Tensor
 from world import CLASSES, labels
 
 from benchmarks.step import random_network
+from hayate.bench.machine import fingerprint
 from hayate.engines.reuse import DeepFeatures
 from hayate.models.config import SD1
 from hayate.models.unet import UNet

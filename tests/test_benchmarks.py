@@ -1,4 +1,4 @@
-"""Every script of benchmarks/ finds what it imports: a module that moved is noticed here, not on the day of measuring."""
+"""Every script of benchmarks/ finds what it imports: a module that moved is noticed here, not when measuring."""
 
 from __future__ import annotations
 

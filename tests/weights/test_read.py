@@ -184,7 +184,7 @@ def test_reading_a_header_needs_no_torch(tmp_path):
     path = tmp_path / "model.safetensors"
     save_file({"a": torch.zeros(3)}, path)
     code = (
-        "import sys; from hayate.weights.read import read_header; from hayate.weights import detect, library, hashes\n"
+        "import sys; from hayate.weights.read import read_header; from hayate.weights import detect, folders, hashes\n"
         f"assert read_header({str(path)!r}).tensors['a'].shape == (3,); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

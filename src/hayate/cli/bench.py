@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hayate.cli.computing import DEFAULTS, Own, takes_own
-from hayate.cli.generate import parse_size
+from hayate.cli.computing import DEFAULTS, Own
 from hayate.cli.group import MAIN, WithMain
 from hayate.cli.measurements import described, line_of
+from hayate.cli.options import parse_size, takes_groups
 from hayate.errors import OutputError, UsageError
 from hayate.flags import device_from, given
 from hayate.settings import Settings, load_settings
@@ -41,7 +41,7 @@ def bench() -> None:
 
 
 @app.command(MAIN)
-@takes_own
+@takes_groups
 def run(  # noqa: PLR0917 - Typer makes a flag of each
     what: Annotated[
         str, typer.Argument(help="quick, asuka, wiki, sdxl, a picture of A1111's, or a .txt of its parameters.")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -92,31 +89,6 @@ class Own:
 
 
 DEFAULTS = Own()
-
-
-def takes_own(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command that takes `own` the options of `Own` in its place, as Typer reads them from a signature."""
-    kinds, defaults = get_type_hints(Own, include_extras=True), {each.name: each.default for each in fields(Own)}
-    before = get_type_hints(command, include_extras=True)
-    parameters: list[inspect.Parameter] = []
-    for each in inspect.signature(command).parameters.values():
-        if each.name != "own":
-            parameters.append(each.replace(annotation=before[each.name]))
-            continue
-        parameters += [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kinds[name])
-            for name, default in defaults.items()
-        ]
-    parameters.sort(key=lambda each: each.kind)
-
-    @functools.wraps(command)
-    def with_options(**words: Any) -> None:
-        own = Own(**{name: words.pop(name) for name in defaults})
-        command(**words, own=own)
-
-    with_options.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
-    with_options.__annotations__ = {each.name: each.annotation for each in parameters}
-    return with_options
 
 
 def parse_interval(text: str | None) -> tuple[float, float] | None:

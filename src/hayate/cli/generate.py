@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hayate.cli.computing import DEFAULTS, Own, takes_own
+from hayate.cli.computing import DEFAULTS, Own
+from hayate.cli.options import given_of, takes_groups
+from hayate.cli.requested import ANY, AT_ONCE, FROM_NOISE, Drawn, Enlarged, Started
 from hayate.errors import UsageError, clip
-from hayate.flags import device_from, given
-from hayate.request import Hires, StartImage, TextToImage, validate
+from hayate.request import TextToImage, validate
 from hayate.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 
 @app.command()
-@takes_own
+@takes_groups
 def generate(  # noqa: PLR0917 - Typer makes a flag of each
     prompt: Annotated[
         str | None, typer.Argument(help="What to draw, in A1111's grammar; - reads it from standard input.")
@@ -41,52 +42,9 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
         Path | None,
         typer.Option(metavar="FILE", help="One job for each line: a prompt, or options such as --prompt x --steps 20."),
     ] = None,
-    negative: Annotated[str | None, typer.Option(help="What to keep out of the picture.")] = None,
-    model: Annotated[str | None, typer.Option(help="A checkpoint's name or path. Default: the built-in model.")] = None,
-    vae: Annotated[str | None, typer.Option(help="A separate VAE's name or path.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="The sampler, such as 'DPM++ 2M' or 'Euler a'.")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="The noise schedule, such as Karras.")] = None,
-    cfg: Annotated[float | None, typer.Option(help="How strongly the prompt guides; 1 turns guidance off.")] = None,
-    size: Annotated[str | None, typer.Option(metavar="WxH", help="Size in pixels, multiples of 8.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The first picture's seed; -1 draws one.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Pictures made at once.")] = None,
-    batch_count: Annotated[int | None, typer.Option(help="How many batches.")] = None,
-    clip_skip: Annotated[int | None, typer.Option(help="The text encoder's layer, from the end.")] = None,
-    style: Annotated[list[str] | None, typer.Option(help="A style of styles.csv; may be repeated.")] = None,
-    subseed: Annotated[int | None, typer.Option(help="The variation's seed.")] = None,
-    subseed_strength: Annotated[float | None, typer.Option(help="0: the seed's noise; 1: the variation's.")] = None,
-    seed_resize_from: Annotated[str | None, typer.Option(metavar="WxH", help="Size the noise is drawn at.")] = None,
-    rng: Annotated[str | None, typer.Option(help="Where noise is drawn: GPU, CPU or NV.")] = None,
-    ensd: Annotated[int | None, typer.Option(help="Eta noise seed delta; 31337 for NovelAI.")] = None,
-    emphasis: Annotated[str | None, typer.Option(help="How (weights) act: Original, No norm, Ignore, None.")] = None,
-    eta: Annotated[float | None, typer.Option(help="Fresh noise in ancestral and SDE samplers and DDIM.")] = None,
-    sigma_min: Annotated[float | None, typer.Option(help="The schedule's lowest noise level.")] = None,
-    sigma_max: Annotated[float | None, typer.Option(help="The schedule's highest noise level.")] = None,
-    rho: Annotated[float | None, typer.Option(help="The curve of Karras and Polyexponential.")] = None,
-    image: Annotated[Path | None, typer.Option(help="A picture to start from (img2img).")] = None,
-    denoising: Annotated[float, typer.Option(help="How much of it is made anew, 0 to 1.")] = 0.75,
-    resize_mode: Annotated[str, typer.Option(help="just resize, crop, fill or latent.")] = "just resize",
-    noise_multiplier: Annotated[float, typer.Option(help="A factor on its first noise.")] = 1.0,
-    mask: Annotated[Path | None, typer.Option(help="White where it is made anew (inpainting).")] = None,
-    mask_blur: Annotated[int, typer.Option(help="How soft the mask's edge is, in pixels.")] = 4,
-    invert_mask: Annotated[bool, typer.Option("--invert-mask", help="Make anew what is black.")] = False,
-    fill: Annotated[str, typer.Option(help="Under the mask: fill, original, latent noise or nothing.")] = "original",
-    only_masked: Annotated[
-        int | None, typer.Option(metavar="PX", help="Make the masked part alone, and PX around.")
-    ] = None,
-    hires: Annotated[
-        bool, typer.Option("--hires/--no-hires", help="Make it again, larger, from the first picture (hires fix).")
-    ] = False,
-    hires_scale: Annotated[float, typer.Option(help="How many times as large.")] = 2.0,
-    hires_size: Annotated[str | None, typer.Option(metavar="WxH", help="The size, instead of the scale.")] = None,
-    hires_upscaler: Annotated[str, typer.Option(help="Latent, Latent (nearest-exact), Lanczos …")] = "Latent",
-    hires_denoising: Annotated[float, typer.Option(help="How much of it is made anew, 0 to 1.")] = 0.7,
-    hires_steps: Annotated[int | None, typer.Option(help="Steps of the second pass.")] = None,
-    hires_sampler: Annotated[str | None, typer.Option(help="Its sampler.")] = None,
-    hires_scheduler: Annotated[str | None, typer.Option(help="Its schedule.")] = None,
-    hires_prompt: Annotated[str | None, typer.Option(help="Its prompt.")] = None,
-    hires_negative: Annotated[str | None, typer.Option(help="Its negative prompt.")] = None,
+    drawn: Drawn = ANY,
+    started: Started = FROM_NOISE,
+    enlarged: Enlarged = AT_ONCE,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A folder, or a file with a picture's ending.")
     ] = None,
@@ -95,8 +53,6 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
     ] = None,
     quality: Annotated[int | None, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100.")] = None,
     grid: Annotated[bool, typer.Option("--grid", help="Save all pictures in one as well.")] = False,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="auto, fp32, fp16 or bf16.")] = None,
     own: Own = DEFAULTS,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
@@ -104,64 +60,14 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
 
     A1111's flags (--xformers, --medvram, --no-half …) are understood too.
     """
-    width_px, height_px = parse_size(size, "--size")
-    given_start: dict[str, Any] = {
-        "denoising": denoising,
-        "resize_mode": resize_mode,
-        "noise_multiplier": noise_multiplier,
-        "mask_blur": mask_blur,
-        "is_mask_inverted": invert_mask,
-        "fill": "latent nothing" if fill == "nothing" else fill,
-        "padding_px": only_masked,
-    }
-    hires_w_px, hires_h_px = parse_size(hires_size, "--hires-size")
-    second_pass = Hires(
-        scale=hires_scale,
-        width_px=hires_w_px,
-        height_px=hires_h_px,
-        upscaler=hires_upscaler,
-        denoising=hires_denoising,
-        steps=hires_steps,
-        sampler=hires_sampler,
-        scheduler=hires_scheduler,
-        prompt=hires_prompt,
-        negative_prompt=hires_negative,
-    )
-    resize_w_px, resize_h_px = parse_size(seed_resize_from, "--seed-resize-from")
     if prompt is None and source is None and prompts_from_file is None:
         raise UsageError("missing argument: nothing says what to draw", hint="give a prompt, or see --help")
-    changes = given_of(
-        prompt=sys.stdin.read() if prompt == "-" else prompt,
-        negative_prompt=negative,
-        styles=tuple(style) if style else None,
-        model=model,
-        vae=vae,
-        steps=steps,
-        sampler=sampler,
-        scheduler=scheduler,
-        cfg=cfg,
-        width_px=width_px,
-        height_px=height_px,
-        batch_size=batch_size,
-        batch_count=batch_count,
-        seed=seed,
-        subseed=subseed,
-        subseed_strength=subseed_strength,
-        seed_resize_from_w_px=resize_w_px,
-        seed_resize_from_h_px=resize_h_px,
-        noise_source=rng,
-        ensd=ensd,
-        clip_skip=clip_skip,
-        emphasis=emphasis,
-        eta=eta,
-        sigma_min=sigma_min,
-        sigma_max=sigma_max,
-        rho=rho,
-        start=start_image(image, mask, given_start),
-        hires=second_pass if hires else None,
-        device=device_from(given.get(), device),
-        dtype=dtype,
-    )
+    changes = {
+        **given_of(prompt=sys.stdin.read() if prompt == "-" else prompt),
+        **drawn.changes(),
+        **started.changes(),
+        **enlarged.changes(),
+    }
     settings = load_settings({"format": format_of(picture_format, output), "quality": quality})
     wanted = Wanted(output=output, has_grid=grid, as_json=as_json)
     base, asked = begin_with(source, settings, changes, own.asked())
@@ -172,18 +78,6 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
         run_file(prompts_from_file, request, asked, settings, wanted)
     else:
         raise UsageError("a prompt and --prompts-from-file are given", hint="leave one of them out")
-
-
-def start_image(image: Path | None, mask: Path | None, others: dict[str, Any]) -> StartImage | None:
-    """What the options say of a picture to start from.
-
-    Raises: UsageError for a mask without a picture.
-    """
-    if image is None:
-        if mask is not None:
-            raise UsageError("--mask needs the picture that it is for", hint="--image FILE --mask FILE")
-        return None
-    return StartImage(path=str(image), mask=None if mask is None else str(mask), **others)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,11 +146,6 @@ def begin_with(
     return pasted.request, replace(asked, notes=(*asked.notes, *pasted.notes), **added)
 
 
-def given_of(**values: Any) -> dict[str, Any]:
-    """Those of `values` that are given."""
-    return {name: value for name, value in values.items() if value is not None}
-
-
 def format_of(name: str | None, output: Path | None) -> str | None:
     """The format that --format names, unless the file's ending says another one.
 
@@ -280,19 +169,6 @@ def show(report: Report, seconds: float) -> None:
     if report.grid is not None:
         typer.echo(f"{report.grid}")
     typer.echo(summary(report, seconds), err=True)  # apart from the paths, so that a script can read those
-
-
-def parse_size(text: str | None, flag: str) -> tuple[int | None, int | None]:
-    """Width and height of "512x768", or two Nones.
-
-    Raises: UsageError.
-    """
-    if text is None:
-        return None, None
-    width, _, height = text.lower().replace("×", "x").partition("x")
-    if not (width.isascii() and height.isascii() and width.isdigit() and height.isdigit() and len(text) < 20):
-        raise UsageError(f"{flag} {clip(text, 30)!r} is not a size", hint="write WIDTHxHEIGHT, such as 512x768")
-    return int(width), int(height)
 
 
 def as_object(report: Report, seconds: float) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hayate.cli.computing import DEFAULTS, Own, takes_own
-from hayate.cli.generate import parse_size
+from hayate.cli.computing import DEFAULTS, Own
+from hayate.cli.options import parse_size, takes_groups
 from hayate.flags import device_from, given
 from hayate.request import TextToImage, validate
 from hayate.settings import load_settings
@@ -17,7 +17,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 
 @app.command()
-@takes_own
+@takes_groups
 def plan(  # noqa: PLR0917 - Typer makes a flag of each
     model: Annotated[str | None, typer.Option(help="A checkpoint's name or path. Default: the built-in model.")] = None,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Size in pixels, multiples of 8.")] = None,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hayate.cli.computing import DEFAULTS, Own, takes_own
-from hayate.cli.generate import parse_size, progress, start_image
+from hayate.cli.computing import DEFAULTS, Own
+from hayate.cli.generate import progress
+from hayate.cli.options import takes_groups
+from hayate.cli.requested import ANY, AT_ONCE, FROM_NOISE, Drawn, Enlarged, Started
 from hayate.errors import HayateError, UsageError
-from hayate.flags import device_from, given
 from hayate.request import TextToImage, validate
 from hayate.settings import load_settings
 
@@ -24,24 +26,16 @@ MAX_CELLS = 1000
 
 
 @app.command()
-@takes_own
+@takes_groups
 def plot(  # noqa: PLR0917 - Typer makes a flag of each
     prompt: Annotated[str, typer.Argument(help="What to draw.")],
     x: Annotated[str | None, typer.Option(help='The columns, such as "Steps=10,20,30" (docs/xyz.md).')] = None,
     y: Annotated[str | None, typer.Option(help='The rows, such as "Sampler=Euler,DPM++ 2M".')] = None,
     z: Annotated[str | None, typer.Option(help="The sheets, one below the other.")] = None,
-    negative: Annotated[str, typer.Option(help="What to keep out of the picture.")] = "",
-    model: Annotated[str | None, typer.Option(help="A checkpoint's name or path. Default: the built-in model.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="The sampler.")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="The noise schedule.")] = None,
-    cfg: Annotated[float | None, typer.Option(help="How strongly the prompt guides.")] = None,
-    size: Annotated[str | None, typer.Option(metavar="WxH", help="Size in pixels, multiples of 8.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The seed of all pictures; -1 draws one.")] = None,
-    image: Annotated[Path | None, typer.Option(help="A picture to start from (img2img).")] = None,
+    drawn: Drawn = ANY,
+    started: Started = FROM_NOISE,
+    enlarged: Enlarged = AT_ONCE,
     output: Annotated[Path, typer.Option("--output", "-o", help="The sheet, a PNG.")] = Path("plot.png"),
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="auto, fp32, fp16 or bf16.")] = None,
     own: Own = DEFAULTS,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
@@ -59,23 +53,11 @@ def plot(  # noqa: PLR0917 - Typer makes a flag of each
         raise UsageError(f"{count} pictures in one plot are too many", hint=f"at most {MAX_CELLS}")
     if output.suffix.lower() != ".png":
         raise UsageError(f"{output} is no .png file", hint="the sheet is a PNG, such as -o plot.png")
-    width_px, height_px = parse_size(size, "--size")
-    request = TextToImage(
-        prompt=prompt,
-        negative_prompt=negative,
-        model=model,
-        steps=steps,
-        sampler=sampler,
-        scheduler=scheduler,
-        cfg=cfg,
-        width_px=width_px,
-        height_px=height_px,
-        seed=secrets.randbelow(2**32) if seed in (None, -1) else seed,
-        start=start_image(image, None, {}),
-        device=device_from(given.get(), device),
-    )
+    request = TextToImage(prompt=prompt, **drawn.changes(), **started.changes(), **enlarged.changes())
+    if request.seed in (None, -1):
+        request = replace(request, seed=secrets.randbelow(2**32))
     check_writable(resolve_target(output))
-    wanted = list(cells(Cell(request=request, asked=own.asked(dtype)), *axes))
+    wanted = list(cells(Cell(request=request, asked=own.asked()), *axes))
     for _, cell in wanted:
         validate(cell.request)
     made = make_cells(wanted, is_silent=as_json)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hayate.cli.bench import AsJson, with_model, write_text
-from hayate.cli.generate import parse_size
 from hayate.cli.group import MAIN, WithMain
+from hayate.cli.options import parse_size
 from hayate.errors import EngineError, UnknownName, UsageError
 from hayate.flags import device_from, given
 from hayate.settings import Settings, load_settings

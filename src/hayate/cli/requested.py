@@ -1,0 +1,166 @@
+"""The options that say what to draw; every command that makes pictures has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hayate.cli.options import given_of, parse_size
+from hayate.errors import UsageError
+from hayate.flags import device_from, given
+from hayate.request import Hires, StartImage
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What to draw, beside the prompt."""
+
+    negative: Annotated[str | None, typer.Option(help="What to keep out of the picture.")] = None
+    model: Annotated[str | None, typer.Option(help="A checkpoint's name or path. Default: the built-in model.")] = None
+    vae: Annotated[str | None, typer.Option(help="A separate VAE's name or path.")] = None
+    steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None
+    sampler: Annotated[str | None, typer.Option(help="The sampler, such as 'DPM++ 2M' or 'Euler a'.")] = None
+    scheduler: Annotated[str | None, typer.Option(help="The noise schedule, such as Karras.")] = None
+    cfg: Annotated[float | None, typer.Option(help="How strongly the prompt guides; 1 turns guidance off.")] = None
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Size in pixels, multiples of 8.")] = None
+    seed: Annotated[int | None, typer.Option(help="The first picture's seed; -1 draws one.")] = None
+    batch_size: Annotated[int | None, typer.Option(help="Pictures made at once.")] = None
+    batch_count: Annotated[int | None, typer.Option(help="How many batches.")] = None
+    clip_skip: Annotated[int | None, typer.Option(help="The text encoder's layer, from the end.")] = None
+    style: Annotated[list[str] | None, typer.Option(help="A style of styles.csv; may be repeated.")] = None
+    subseed: Annotated[int | None, typer.Option(help="The variation's seed.")] = None
+    subseed_strength: Annotated[float | None, typer.Option(help="0: the seed's noise; 1: the variation's.")] = None
+    seed_resize_from: Annotated[str | None, typer.Option(metavar="WxH", help="Size the noise is drawn at.")] = None
+    rng: Annotated[str | None, typer.Option(help="Where noise is drawn: GPU, CPU or NV.")] = None
+    ensd: Annotated[int | None, typer.Option(help="Eta noise seed delta; 31337 for NovelAI.")] = None
+    emphasis: Annotated[str | None, typer.Option(help="How (weights) act: Original, No norm, Ignore, None.")] = None
+    eta: Annotated[float | None, typer.Option(help="Fresh noise in ancestral and SDE samplers and DDIM.")] = None
+    sigma_min: Annotated[float | None, typer.Option(help="The schedule's lowest noise level.")] = None
+    sigma_max: Annotated[float | None, typer.Option(help="The schedule's highest noise level.")] = None
+    rho: Annotated[float | None, typer.Option(help="The curve of Karras and Polyexponential.")] = None
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None
+    dtype: Annotated[str | None, typer.Option(help="auto, fp32, fp16 or bf16.")] = None
+
+    def changes(self) -> dict[str, Any]:
+        """The fields of a `TextToImage` that are given.
+
+        Raises: UsageError.
+        """
+        width_px, height_px = parse_size(self.size, "--size")
+        resize_w_px, resize_h_px = parse_size(self.seed_resize_from, "--seed-resize-from")
+        return given_of(
+            negative_prompt=self.negative,
+            styles=tuple(self.style) if self.style else None,
+            model=self.model,
+            vae=self.vae,
+            steps=self.steps,
+            sampler=self.sampler,
+            scheduler=self.scheduler,
+            cfg=self.cfg,
+            width_px=width_px,
+            height_px=height_px,
+            batch_size=self.batch_size,
+            batch_count=self.batch_count,
+            seed=self.seed,
+            subseed=self.subseed,
+            subseed_strength=self.subseed_strength,
+            seed_resize_from_w_px=resize_w_px,
+            seed_resize_from_h_px=resize_h_px,
+            noise_source=self.rng,
+            ensd=self.ensd,
+            clip_skip=self.clip_skip,
+            emphasis=self.emphasis,
+            eta=self.eta,
+            sigma_min=self.sigma_min,
+            sigma_max=self.sigma_max,
+            rho=self.rho,
+            device=device_from(given.get(), self.device),
+            dtype=self.dtype,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A picture to start from."""
+
+    image: Annotated[Path | None, typer.Option(help="A picture to start from (img2img).")] = None
+    denoising: Annotated[float, typer.Option(help="How much of it is made anew, 0 to 1.")] = 0.75
+    resize_mode: Annotated[str, typer.Option(help="just resize, crop, fill or latent.")] = "just resize"
+    noise_multiplier: Annotated[float, typer.Option(help="A factor on its first noise.")] = 1.0
+    mask: Annotated[Path | None, typer.Option(help="White where it is made anew (inpainting).")] = None
+    mask_blur: Annotated[int, typer.Option(help="How soft the mask's edge is, in pixels.")] = 4
+    invert_mask: Annotated[bool, typer.Option("--invert-mask", help="Make anew what is black.")] = False
+    fill: Annotated[str, typer.Option(help="Under the mask: fill, original, latent noise or nothing.")] = "original"
+    only_masked: Annotated[
+        int | None, typer.Option(metavar="PX", help="Make the masked part alone, and PX around.")
+    ] = None
+
+    def changes(self) -> dict[str, Any]:
+        """The start of a `TextToImage`, if a picture is given.
+
+        Raises: UsageError for a mask without a picture.
+        """
+        if self.image is None:
+            if self.mask is not None:
+                raise UsageError("--mask needs the picture that it is for", hint="--image FILE --mask FILE")
+            return {}
+        start = StartImage(
+            path=str(self.image),
+            denoising=self.denoising,
+            resize_mode=self.resize_mode,
+            noise_multiplier=self.noise_multiplier,
+            mask=None if self.mask is None else str(self.mask),
+            mask_blur=self.mask_blur,
+            is_mask_inverted=self.invert_mask,
+            fill="latent nothing" if self.fill == "nothing" else self.fill,
+            padding_px=self.only_masked,
+        )
+        return {"start": start}
+
+
+@dataclass(frozen=True, slots=True)
+class Enlarged:
+    """Hires fix."""
+
+    hires: Annotated[
+        bool, typer.Option("--hires/--no-hires", help="Make it again, larger, from the first picture (hires fix).")
+    ] = False
+    hires_scale: Annotated[float, typer.Option(help="How many times as large.")] = 2.0
+    hires_size: Annotated[str | None, typer.Option(metavar="WxH", help="The size, instead of the scale.")] = None
+    hires_upscaler: Annotated[str, typer.Option(help="Latent, Latent (nearest-exact), Lanczos …")] = "Latent"
+    hires_denoising: Annotated[float, typer.Option(help="How much of it is made anew, 0 to 1.")] = 0.7
+    hires_steps: Annotated[int | None, typer.Option(help="Steps of the second pass.")] = None
+    hires_sampler: Annotated[str | None, typer.Option(help="Its sampler.")] = None
+    hires_scheduler: Annotated[str | None, typer.Option(help="Its schedule.")] = None
+    hires_prompt: Annotated[str | None, typer.Option(help="Its prompt.")] = None
+    hires_negative: Annotated[str | None, typer.Option(help="Its negative prompt.")] = None
+
+    def changes(self) -> dict[str, Any]:
+        """The second pass of a `TextToImage`, if it is asked for.
+
+        Raises: UsageError.
+        """
+        if not self.hires:
+            return {}
+        width_px, height_px = parse_size(self.hires_size, "--hires-size")
+        second = Hires(
+            scale=self.hires_scale,
+            width_px=width_px,
+            height_px=height_px,
+            upscaler=self.hires_upscaler,
+            denoising=self.hires_denoising,
+            steps=self.hires_steps,
+            sampler=self.hires_sampler,
+            scheduler=self.hires_scheduler,
+            prompt=self.hires_prompt,
+            negative_prompt=self.hires_negative,
+        )
+        return {"hires": second}
+
+
+ANY = Drawn()
+FROM_NOISE = Started()
+AT_ONCE = Enlarged()

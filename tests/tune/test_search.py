@@ -16,7 +16,11 @@ from hayate.bench.presets import QUICK
 from hayate.cli.tune import aim_for
 from hayate.errors import UsageError
 from hayate.models.config import Family
+from hayate.pipeline.prepared import read_config
+from hayate.runtime.asked import Asked
 from hayate.runtime.attention.catalogue import BACKENDS
+from hayate.runtime.device import resolve_device
+from hayate.runtime.profiles import Profile, save_profile, slot_for, versions_of
 from hayate.settings import Settings, load_settings
 from hayate.tune import search as searching
 from hayate.tune.pool import TrialFailed, Worker
@@ -188,14 +192,18 @@ def is_running(pid: int) -> bool:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it looks for processes in /proc")
 def test_killed_at_any_moment_it_leaves_the_profile_and_no_process(
-    model: Path, environment: dict[str, str], tmp_path: Path
+    model: Path, settings: Settings, environment: dict[str, str], tmp_path: Path
 ) -> None:
+    cpu = resolve_device("cpu")
+    slot = slot_for(cpu, read_config(model), (64, 64), "exact")
+    kept = save_profile(
+        Profile(slot=slot, asked=Asked(attention="math"), versions=versions_of(cpu), at="2026-01-01T00:00:00"),
+        settings.data_dir,
+    )
+    before = kept.read_bytes()
     words = ["--model", str(model), "--size", "64x64", "--steps", "4", "--plot", str(tmp_path / "plot.svg")]
     command = [sys.executable, "-m", "hayate", "tune", *words]
-    subprocess.run([*command, "--budget", "12s"], check=True, capture_output=True, env=environment)
-    (kept,) = (tmp_path / "data" / "profiles").iterdir()
-    before = kept.read_bytes()
-    process = subprocess.Popen([*command, "--budget", "30s"], stdout=subprocess.PIPE, env=environment, text=True)
+    process = subprocess.Popen([*command, "--budget", "60s"], stdout=subprocess.PIPE, env=environment, text=True)
     assert process.stdout is not None
     process.stdout.readline()  # the head of the table: the search is under way
     workers = children_of(process.pid)

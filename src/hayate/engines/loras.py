@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hayate.engines.identity import FileId, file_id
-from hayate.engines.seats import Seat, SeatKey, find_seat
+from hayate.engines.seats import Scratch, Seat, SeatKey, find_seat
 from hayate.models.config import ModelConfig
 from hayate.runtime.evidence import Evidence
 from hayate.weights.lora import Adapter, Change, check_finite, read_adapter
@@ -95,9 +95,10 @@ class LoraEditor:
         try:
             adapters = self._collect(uses, edits)
             self._restore(self._changed - edits.keys())
+            scratch = Scratch()
             for key, edit in edits.items():
                 self._changed.add(key)
-                _write(edit, self._clean_of(edit.seat))
+                _write(edit, self._clean_of(edit.seat), scratch)
         except BaseException:
             self.restore()
             raise
@@ -185,44 +186,74 @@ def _shown(each: tuple[FileId, float, float, int | None]) -> str:
     return f"{file.path.stem} {text:g}:{unet:g}" + (f":{rank}" if rank else "")
 
 
-def _write(edit: _Edit, clean: Any) -> None:
+def _write(edit: _Edit, clean: Any, scratch: Scratch) -> None:
     """Computes one weight from its clean copy and puts it where it belongs."""
     seat = edit.seat
     plain = seat.plain(clean)
-    factors = None if edit.biases else _factors(edit, plain)
-    if not factors or not plain.is_contiguous():
+    products = None if edit.biases else _products(edit, plain)
+    if not products or not plain.is_contiguous():
         seat.write(_summed(edit, plain))
+        return
+    room = seat.room(plain, scratch)
+    flat, new = plain.flatten(1), room.view(len(plain), -1)
+    if None in products:
+        _add_product(flat, products[None], new)
     else:
-        _write_product(edit, plain, factors)
+        for third, (old_rows, new_rows) in enumerate(zip(flat.chunk(3), new.chunk(3), strict=True)):
+            if third in products:
+                _add_product(old_rows, products[third], new_rows)
+            else:
+                new_rows.copy_(old_rows)
+    seat.write(room)
 
 
-def _factors(edit: _Edit, plain: Tensor) -> list[tuple[Tensor, Tensor]] | None:
-    """All changes of a seat as thin products, or None where one of them is none, or acts on a third."""
-    found = []
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Product:
+    """A change that is `scale` · up·down. Shapes: [out, rank] and [rank, in·…], float32."""
+
+    up: Tensor
+    down: Tensor
+    scale: float
+
+
+def _products(edit: _Edit, like: Tensor) -> dict[int | None, _Product] | None:
+    """The changes of a seat, or of each of its thirds, as one thin product; None where one of them is none."""
+    found: dict[int | None, list[_Product]] = {}
     for change, strength, rank, third in edit.changes:
         assert change.kind is not None
-        parts = shortened(_wide(change, plain), rank)
-        if third is not None or (pair := factors_of(change.kind, parts)) is None:
+        pair = factors_of(change.kind, shortened(_wide(change, like), rank))
+        if pair is None:
             return None
-        found.append((pair[0] * strength, pair[1]))
-    return found
+        up, down, scale = pair
+        found.setdefault(third, []).append(_Product(up=up, down=down, scale=scale * strength))
+    return {third: _joined(products) for third, products in found.items()}
 
 
-def _write_product(edit: _Edit, plain: Tensor, factors: Sequence[tuple[Tensor, Tensor]]) -> None:
-    """W + up·down, computed block by block in float32."""
-    up, down = torch.cat([pair[0] for pair in factors], 1), torch.cat([pair[1] for pair in factors])
-    room = edit.seat.room(plain)
-    flat, new = plain.flatten(1), room.view(len(plain), -1)
+def _joined(products: Sequence[_Product]) -> _Product:
+    """The sum of thin products as one, which is as much thicker."""
+    if len(products) == 1:
+        return products[0]
+    up = torch.cat([each.up * each.scale for each in products], 1)
+    return _Product(up=up, down=torch.cat([each.down for each in products]), scale=1.0)
+
+
+def _add_product(flat: Tensor, change: _Product, new: Tensor) -> None:
+    """W + scale · up·down, rounded once: one product in types that are summed in float32, else block by block."""
+    if flat.dtype in (torch.float32, torch.bfloat16) or flat.is_cuda:
+        up, down = change.up.to(flat.dtype), change.down.to(flat.dtype)
+        torch.addmm(flat, up, down, alpha=change.scale, out=new)
+    else:
+        _add_by_blocks(flat, change, new)
+
+
+def _add_by_blocks(flat: Tensor, change: _Product, new: Tensor) -> None:
+    """In float32, so much at a time as a cache holds."""
     rows = max(1, _BLOCK // flat.shape[1])
     buffer = torch.empty(min(rows, len(flat)), flat.shape[1], device=flat.device)
     for start in range(0, len(flat), rows):
         block = slice(start, start + rows)
-        if flat.dtype == torch.float32:
-            torch.addmm(flat[block], up[block], down, out=new[block])
-        else:
-            wide = buffer[: len(flat[block])].copy_(flat[block])
-            new[block] = wide.addmm_(up[block], down)
-    edit.seat.write(room)
+        wide = buffer[: len(flat[block])].copy_(flat[block])
+        new[block] = wide.addmm_(change.up[block], change.down, alpha=change.scale)
 
 
 def _summed(edit: _Edit, plain: Tensor) -> Tensor:

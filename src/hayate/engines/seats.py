@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hayate.runtime.fused import FusedSelfAttention
-from hayate.runtime.packed import FusedGroupNorm, Packed, PackedFeedForward
+from hayate.runtime.packed import FusedGroupNorm, Packed, PackedFeedForward, PackedUpsample
 
 _THIRDS = {"to_q": 0, "to_k": 1, "to_v": 2}
 _HOST = torch.device("cpu")
@@ -17,6 +17,19 @@ _HOST = torch.device("cpu")
 
 SeatKey = tuple[int, str, int | None]
 """The layer's identity, the tensor's name in it and, where only a third of its rows is meant, which."""
+
+
+class Scratch:
+    """Memory for one weight at a time, that is not given back in between: fresh memory costs more than the work."""
+
+    def __init__(self) -> None:
+        self._bytes = torch.empty(0, dtype=torch.uint8)
+
+    def like(self, tensor: Tensor) -> Tensor:
+        """As large as `tensor`, of its type and where it is, contiguous; good until the next call."""
+        if len(self._bytes) < tensor.nbytes or self._bytes.device != tensor.device:
+            self._bytes = torch.empty(tensor.nbytes, dtype=torch.uint8, device=tensor.device)
+        return self._bytes[: tensor.nbytes].view(tensor.dtype).view(tensor.shape)
 
 
 class Seat(Protocol):
@@ -40,7 +53,7 @@ class Seat(Protocol):
         """The clean weight in plain order, where it computes; not to be written to."""
         ...
 
-    def room(self, plain: Tensor) -> Tensor:
+    def room(self, plain: Tensor, scratch: Scratch) -> Tensor:
         """Memory for the new weight, as `plain` is laid out; filled, it is what `write` takes."""
         ...
 
@@ -80,9 +93,9 @@ class TensorSeat:
     def plain(self, clean: Tensor) -> Tensor:
         return clean.to(self.tensor().device)
 
-    def room(self, plain: Tensor) -> Tensor:
+    def room(self, plain: Tensor, scratch: Scratch) -> Tensor:
         own = self.tensor()
-        return own if own.stride() == plain.stride() else torch.empty_like(plain)
+        return own if own.stride() == plain.stride() else scratch.like(plain)
 
     def write(self, new: Tensor) -> None:
         own = self.tensor()
@@ -95,7 +108,11 @@ class TensorSeat:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PackedSeat:
-    """A packed weight, of which a changed one is packed anew; the clean one is kept as it is."""
+    """A packed weight, of which a changed one is packed anew.
+
+    The clean one is kept in plain order, which is what changes are added to, unless it can't be packed to the same
+    bits again.
+    """
 
     owner: Packed
     third: int | None = None
@@ -105,20 +122,31 @@ class PackedSeat:
         return id(self.owner), "weight", None
 
     def clean(self) -> Any:
-        return self.owner.weight
+        return self.owner.weight if self.is_rounded else self.owner.plain_weight()
 
     def plain(self, clean: Any) -> Tensor:
+        if not self.is_rounded:
+            return clean
         self.restore(clean)  # what is packed can be unpacked only where it belongs
         return self.owner.plain_weight()
 
-    def room(self, plain: Tensor) -> Tensor:
-        return torch.empty_like(plain)
+    @property
+    def is_rounded(self) -> bool:
+        """Whether unpacking does not give back every bit."""
+        return isinstance(self.owner, PackedUpsample)
+
+    def room(self, plain: Tensor, scratch: Scratch) -> Tensor:
+        return scratch.like(plain)
 
     def write(self, new: Tensor) -> None:
+        del self.owner.weight  # its memory is there for the new one, which saves the half of the time
         self.owner.pack_weight(new)
 
     def restore(self, clean: Any) -> None:
-        self.owner.weight = clean
+        if self.is_rounded:
+            self.owner.weight = clean
+        else:
+            self.write(clean)
 
 
 def find_seat(network: nn.Module, name: str, third: int | None) -> Seat:

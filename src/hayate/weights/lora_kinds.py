@@ -59,12 +59,12 @@ def delta_of(kind: Kind, parts: Parts, weight: Tensor) -> Tensor:
     return added if "dora_scale" not in parts else renormed(weight, added, parts["dora_scale"]) - weight
 
 
-def factors_of(kind: Kind, parts: Parts) -> tuple[Tensor, Tensor] | None:
-    """The change as a thin product, scale included, where it is one. Shapes: [out, rank] and [rank, in·…]."""
+def factors_of(kind: Kind, parts: Parts) -> tuple[Tensor, Tensor, float] | None:
+    """The change as a thin product and its scale, where it is one. Shapes: [out, rank] and [rank, in·…]."""
     if kind.title != "LoRA" or "mid" in parts or "dora_scale" in parts:
         return None
     up, down = (parts[name].flatten(1) for name in ("up", "down"))
-    return up * scale_of(parts, down.shape[0]), down
+    return up, down, scale_of(parts, down.shape[0])
 
 
 def shortened(parts: Parts, rank: int | None) -> Parts:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +19,12 @@ from PIL import Image
 
 from hayate.cli.main import main
 from hayate.errors import UsageError
-from hayate.pipeline.infotext import parse_infotext
+from hayate.pipeline.infotext import Infotext, parse_infotext
 from hayate.pipeline.pasted import paste_picture
+from hayate.pipeline.pasted_start import start_files as start_files_of
 from hayate.pipeline.session import make_pictures
 from hayate.pipeline.workspace import Workspace
-from hayate.request import TextToImage
+from hayate.request import FILLS, LATENT_UPSCALERS, PIXEL_UPSCALERS, RESIZE_MODES, Hires, StartImage, TextToImage
 from hayate.runtime.asked import Asked
 from hayate.samplers.catalogue import sampler_names
 from hayate.samplers.sigmas import schedule_names
@@ -75,6 +78,32 @@ REQUESTS = st.builds(
     sigma_max=st.none() | st.floats(5, 20),
     rho=st.none() | st.floats(1, 9),
 )
+HIRES = st.builds(
+    Hires,
+    scale=st.sampled_from([1.0, 1.25, 1.5]),
+    upscaler=st.sampled_from([*LATENT_UPSCALERS, *PIXEL_UPSCALERS]),
+    denoising=NUMBERS,
+    steps=st.none() | st.integers(1, 3),
+    sampler=st.none() | st.sampled_from(sampler_names()),
+    scheduler=st.none() | st.sampled_from(schedule_names()),
+    prompt=st.none() | PROMPTS.filter(bool),
+    negative_prompt=st.none() | PROMPTS.filter(bool),
+)
+STARTS = st.fixed_dictionaries(
+    {
+        "denoising": NUMBERS,
+        "resize_mode": st.sampled_from(RESIZE_MODES),
+        "noise_multiplier": st.sampled_from([1.0, 0.9]),
+    },
+    optional={
+        "mask": st.just("mask.png"),
+        "mask_blur": st.integers(0, 8),
+        "is_mask_inverted": st.booleans(),
+        "fill": st.sampled_from(FILLS),
+        "padding_px": st.integers(0, 16),
+    },
+)
+LITERAL = TextToImage(prompt="a BREAK b", emphasis="None", steps=1, seed=1)
 METHODS = st.builds(
     Asked,
     tome=st.sampled_from([None, 0.3, 0.5]),
@@ -99,24 +128,56 @@ def made(request: TextToImage, asked: Asked, settings: Settings, workspace: Work
     return make_pictures(request, settings, None, lambda *_: None, asked, workspace=workspace).pictures[0]
 
 
+def start_files(folder: Path, more: Mapping[str, Any]) -> dict[str, Any]:
+    """A picture, and a mask where one is wanted."""
+    pixels = np.random.default_rng(5).integers(0, 256, (80, 96, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "start.png")
+    mask = np.zeros((80, 96), np.uint8)
+    mask[20:50, 30:70] = 255
+    Image.fromarray(mask).save(folder / "mask.png")
+    masked = {"mask": str(folder / "mask.png")} if "mask" in more else {}
+    return {"path": str(folder / "start.png"), **masked}
+
+
 @examples(
     max_examples=50,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink a failure would take minutes
 )
-@example(request=TextToImage(prompt="a BREAK b", emphasis="None", steps=1, seed=1), asked=Asked(), format="webp")
-@example(request=TextToImage(prompt="a\\\\b", emphasis="None", steps=1, seed=1), asked=Asked(), format="webp")
-@given(request=REQUESTS, asked=METHODS | st.just(Asked()), format=st.sampled_from(FORMATS))
+@example(
+    request=TextToImage(prompt="a BREAK b", emphasis="None", steps=1, seed=1), more={}, asked=Asked(), format="webp"
+)
+@example(request=TextToImage(prompt="a\\\\b", emphasis="None", steps=1, seed=1), more={}, asked=Asked(), format="webp")
+@example(
+    request=replace(LITERAL, prompt="a"), more={"hires": Hires(negative_prompt="(a)")}, asked=Asked(), format="png"
+)
+@example(
+    request=replace(LITERAL, sampler="Heun", eta=0.0, ensd=1, scheduler="Karras"),
+    more={"hires": Hires(sampler="DPM++ SDE")},
+    asked=Asked(),
+    format="png",
+)
+@given(
+    request=REQUESTS,
+    more=st.just({}) | HIRES.map(lambda hires: {"hires": hires}) | STARTS,
+    asked=METHODS | st.just(Asked()),
+    format=st.sampled_from(FORMATS),
+)
 def test_every_format_is_made_again_to_the_bit(
-    tmp_path: Path, workspace: Workspace, request: TextToImage, asked: Asked, format: str
+    tmp_path: Path, workspace: Workspace, *, request: TextToImage, more: dict[str, Any], asked: Asked, format: str
 ) -> None:
     settings = plain_settings(tmp_path, format=format)
+    files = start_files(tmp_path, more) if "denoising" in more else {}
+    request = replace(request, **more) if "hires" in more else request
+    request = replace(request, start=StartImage(**{**more, **files})) if files else request
     try:
         first = made(request, asked, settings, workspace)
     except UsageError:
         assume(False)
         raise
-    pasted = paste_picture(first.path, replace(settings, **OTHERS))
+    pasted = paste_picture(first.path, replace(settings, **OTHERS), {"start"} if files and format != "png" else ())
+    if files and format != "png":  # only a PNG has names in it
+        pasted = replace(pasted, request=replace(pasted.request, start=StartImage(**{**pasted.start, **files})))
     second = made(pasted.request, pasted.asked, replace(settings, **OTHERS), workspace)
     assert second.infotext == first.infotext
     assert second.path.suffix == first.path.suffix
@@ -198,3 +259,53 @@ def test_a_picture_that_says_nothing_is_one_line(
     shown = capsys.readouterr()
     assert (shown.out, shown.err.count("\n")) == ("", 1)
     assert "a.png" in shown.err
+
+
+def test_the_picture_that_another_one_began_with_is_found_by_its_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = start_files(tmp_path, {"mask": ""})
+    options = ["--image", files["path"], "--mask", files["mask"], "--denoising", "0.6", "--mask-blur", "2"]
+    assert main(["generate", "sea", *options, "--steps", "4", "--seed", "2", "-o", "a.png"]) == 0
+    before = np.asarray(Image.open("a.png"))
+
+    def again(*more: str) -> tuple[np.ndarray, str]:
+        capsys.readouterr()
+        assert main(["generate", "--from", "a.png", *more]) == 0
+        shown = capsys.readouterr()
+        return np.asarray(Image.open(shown.out.strip())), shown.err
+
+    made, said = again()
+    assert np.array_equal(made, before)
+    assert "not honoured" not in said
+    Path("elsewhere").mkdir()
+    moved = Path("start.png").rename("elsewhere/other name.png")
+    made, said = again()
+    assert not np.array_equal(made, before)
+    assert "not honoured: img2img" in said
+    assert "--image" in said
+    made, said = again("--image", str(moved), "--mask", "mask.png")
+    assert np.array_equal(made, before)
+    assert "not honoured" not in said
+    Image.new("RGB", (96, 80), "red").save("start.png")  # the name alone is not enough
+    assert "not honoured: img2img" in again()[1]
+    parameters = parse_infotext(Image.open("a.png").info["parameters"]).parameters
+    assert parameters["Init image hash"] == hashlib.md5(Image.open(moved).convert("RGB").tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "name", ["//host/share/a.png", "\\\\host\\share\\a.png", "/dev/zero", "../\0", "a/" * 5000, ""]
+)
+def test_a_recorded_name_leads_to_no_other_host_and_no_device(tmp_path: Path, name: str) -> None:
+    info = Infotext(parameters={"Denoising strength": "0.5", "Init image hash": "0" * 32})
+    record = {"asked": {"start": {"path": name}}}
+    assert start_files_of(info, record, tmp_path / "a.png", tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "option", [["--denoising", "0.4"], ["--mask", "m.png"], ["--only-masked", "8"], ["--invert-mask"]]
+)
+def test_options_of_a_start_need_a_picture(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "sea", *option]) == 2
+    assert f"{option[0]} needs the picture" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -65,13 +65,13 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
     changes = {
         **given_of(prompt=sys.stdin.read() if prompt == "-" else prompt),
         **drawn.changes(),
-        **started.changes(),
         **enlarged.changes(),
     }
     settings = load_settings({"format": format_of(picture_format, output), "quality": quality})
     wanted = Wanted(output=output, has_grid=grid, as_json=as_json)
-    base, asked = begin_with(source, settings, changes, own.asked())
-    request = replace(base, **changes)
+    names = {*changes, *(["start"] if started.image else [])}
+    base, asked, start = begin_with(source, settings, names, own.asked())
+    request = replace(base, **changes, start=started.start(start))
     if prompts_from_file is None:
         run(request, asked, settings, wanted)
     elif prompt is None:
@@ -132,18 +132,21 @@ def run_file(path: Path, base: TextToImage, asked: Asked, settings: Settings, wa
 
 
 def begin_with(
-    source: Path | None, settings: Settings, changes: Mapping[str, Any], asked: Asked
-) -> tuple[TextToImage, Asked]:
-    """The request that `changes` are made to, and what is asked of the machine: the picture's own, or nothing."""
+    source: Path | None, settings: Settings, given: Collection[str], asked: Asked
+) -> tuple[TextToImage, Asked, Mapping[str, Any]]:
+    """What the options of a command are added to: a request, what is asked of the machine, and a start.
+
+    They are those of the picture `source`, or nothing; `given` names the request's fields that the options have.
+    """
     if source is None:
-        return TextToImage(prompt=""), asked
+        return TextToImage(prompt=""), asked, {}
     from hayate.pipeline.pasted import paste_picture
 
     own = {each.name: getattr(asked, each.name) for each in fields(asked)}
-    pasted = paste_picture(source, settings, {*changes, *(name for name, value in own.items() if value is not None)})
+    pasted = paste_picture(source, settings, {*given, *(name for name, value in own.items() if value is not None)})
     methods = {each.name: getattr(pasted.asked, each.name) for each in fields(asked)}
     added = {name: value for name, value in methods.items() if own[name] is None and value is not None}
-    return pasted.request, replace(asked, notes=(*asked.notes, *pasted.notes), **added)
+    return pasted.request, replace(asked, notes=(*asked.notes, *pasted.notes), **added), pasted.start
 
 
 def format_of(name: str | None, output: Path | None) -> str | None:

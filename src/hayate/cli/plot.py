@@ -53,7 +53,7 @@ def plot(  # noqa: PLR0917 - Typer makes a flag of each
         raise UsageError(f"{count} pictures in one plot are too many", hint=f"at most {MAX_CELLS}")
     if output.suffix.lower() != ".png":
         raise UsageError(f"{output} is no .png file", hint="the sheet is a PNG, such as -o plot.png")
-    request = TextToImage(prompt=prompt, **drawn.changes(), **started.changes(), **enlarged.changes())
+    request = TextToImage(prompt=prompt, start=started.start(), **drawn.changes(), **enlarged.changes())
     if request.seed in (None, -1):
         request = replace(request, seed=secrets.randbelow(2**32))
     check_writable(resolve_target(output))

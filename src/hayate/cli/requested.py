@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -87,28 +89,25 @@ class Started:
     """A picture to start from."""
 
     image: Annotated[Path | None, typer.Option(help="A picture to start from (img2img).")] = None
-    denoising: Annotated[float, typer.Option(help="How much of it is made anew, 0 to 1.")] = 0.75
-    resize_mode: Annotated[str, typer.Option(help="just resize, crop, fill or latent.")] = "just resize"
-    noise_multiplier: Annotated[float, typer.Option(help="A factor on its first noise.")] = 1.0
+    denoising: Annotated[float | None, typer.Option(help="How much of it is made anew, 0 to 1; else 0.75.")] = None
+    resize_mode: Annotated[str | None, typer.Option(help="just resize, crop, fill or latent.")] = None
+    noise_multiplier: Annotated[float | None, typer.Option(help="A factor on its first noise.")] = None
     mask: Annotated[Path | None, typer.Option(help="White where it is made anew (inpainting).")] = None
-    mask_blur: Annotated[int, typer.Option(help="How soft the mask's edge is, in pixels.")] = 4
-    invert_mask: Annotated[bool, typer.Option("--invert-mask", help="Make anew what is black.")] = False
-    fill: Annotated[str, typer.Option(help="Under the mask: fill, original, latent noise or nothing.")] = "original"
+    mask_blur: Annotated[int | None, typer.Option(help="How soft the mask's edge is, in pixels; else 4.")] = None
+    invert_mask: Annotated[
+        bool | None, typer.Option("--invert-mask/--no-invert-mask", help="Make anew what is black.")
+    ] = None
+    fill: Annotated[
+        str | None, typer.Option(help="Under the mask: fill, original, latent noise or nothing; else original.")
+    ] = None
     only_masked: Annotated[
         int | None, typer.Option(metavar="PX", help="Make the masked part alone, and PX around.")
     ] = None
 
-    def changes(self) -> dict[str, Any]:
-        """The start of a `TextToImage`, if a picture is given.
-
-        Raises: UsageError for a mask without a picture.
-        """
-        if self.image is None:
-            if self.mask is not None:
-                raise UsageError("--mask needs the picture that it is for", hint="--image FILE --mask FILE")
-            return {}
-        start = StartImage(
-            path=str(self.image),
+    def given(self) -> dict[str, Any]:
+        """The fields of a `StartImage` that are given."""
+        return given_of(
+            path=None if self.image is None else str(self.image),
             denoising=self.denoising,
             resize_mode=self.resize_mode,
             noise_multiplier=self.noise_multiplier,
@@ -118,7 +117,23 @@ class Started:
             fill="latent nothing" if self.fill == "nothing" else self.fill,
             padding_px=self.only_masked,
         )
-        return {"start": start}
+
+    def start(self, base: Mapping[str, Any] = MappingProxyType({})) -> StartImage | None:
+        """The picture to start from, if there is one; what is not given is as in `base`.
+
+        Raises: UsageError for options that need a picture, and none is there.
+        """
+        values = {**base, **self.given()}
+        if "path" in values:
+            return StartImage(**values)
+        for name in self.given():
+            flag = "--" + _FLAGS.get(name, name).replace("_", "-")
+            hint = "--hires-denoising is hires fix's" if name == "denoising" else f"--image FILE {flag} …"
+            raise UsageError(f"{flag} needs the picture that it is for", hint=hint)
+        return None
+
+
+_FLAGS = MappingProxyType({"is_mask_inverted": "invert_mask", "padding_px": "only_masked"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ def notes_of(info: Infotext, features: Mapping[str, Collection[str]]) -> list[st
     for feature, keys in features.items():
         shown = clip(", ".join(_pair(key, info.parameters[key]) for key in keys), 200)
         what = f"{feature} ({shown})" if feature in FEATURES else shown
-        source = "; the picture it began with is not in the file" if feature == "img2img" else ""
+        source = "; the picture it began with is not here: --image" if feature == "img2img" else ""
         notes.append(f"not honoured: {what}{source}")
     old = old_behaviour(info)
     if old:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 from hayate import __version__
@@ -17,6 +18,16 @@ from hayate.runtime.evidence import Evidence
 from hayate.samplers.table import Fresh
 
 AUTOMATIC = "Automatic"
+FIRST_NOISE = "Noise multiplier"
+RESIZE_TITLES = MappingProxyType(
+    {
+        "just resize": "Just resize",
+        "crop": "Crop and resize",
+        "fill": "Resize and fill",
+        "latent": "Just resize (latent upscale)",
+    }
+)
+"""A1111's names of the resize modes."""
 
 
 def describe(job: Job, guidance: Guidance, number: int, model: Mapping[str, str]) -> Infotext:
@@ -41,7 +52,7 @@ def describe(job: Job, guidance: Guidance, number: int, model: Mapping[str, str]
         **_start(job),
         **_hires(job),
         "Clip skip": job.style.clip_skip,
-        "ENSD": job.ensd or None if Fresh in map(type, job.table.noise) else None,
+        "ENSD": job.ensd or None if any(Fresh in map(type, each.table.noise) for each in _passes(job)) else None,
         "RNG": None if job.noise_source is NoiseSource.GPU else job.noise_source.value,
         "Emphasis": job.style.emphasis.value if _emphasis_matters(job) else None,
         "NGMS": job.approximate.s_min_uncond or None,
@@ -86,7 +97,9 @@ def _start(job: Job) -> dict[str, str | float | None]:
         return {}
     values: dict[str, str | float | None] = {
         "Denoising strength": start.denoising,
-        "Noise multiplier": start.noise_multiplier if start.noise_multiplier != 1 else None,
+        FIRST_NOISE: start.noise_multiplier if start.noise_multiplier != 1 else None,
+        "Resize mode": None if start.resize_mode == "just resize" else RESIZE_TITLES[start.resize_mode],
+        **({} if job.start is None else job.start.hashes),
     }
     if start.mask is None:
         return values
@@ -145,13 +158,16 @@ def record(job: Job, plan: Mapping[str, Any], speed: Speed, notes: Iterable[str]
     }
 
 
+def _passes(job: Job) -> tuple[Job, ...]:
+    return (job,) if job.second is None else (job, job.second)
+
+
 def _emphasis_matters(job: Job) -> bool:
     """Whether another mode would make another picture: None also reads BREAK and backslashes literally."""
     mode = job.style.emphasis
     marks = ("(", "[", "\\", "BREAK") if mode is Emphasis.NONE else ("(", "[")
-    return mode is not Emphasis.ORIGINAL and any(
-        mark in text for text in (job.prompt_text, job.negative_text) for mark in marks
-    )
+    texts = [text for each in _passes(job) for text in (each.prompt_text, each.negative_text)]
+    return mode is not Emphasis.ORIGINAL and any(mark in text for text in texts for mark in marks)
 
 
 def _shortcuts(methods: Approximate) -> dict[str, str | float | None]:
@@ -166,11 +182,15 @@ def _shortcuts(methods: Approximate) -> dict[str, str | float | None]:
 
 
 def _tuning(job: Job) -> dict[str, float | None]:
-    """What was asked of the sampler beside its defaults, under A1111's keys."""
-    request, default = job.request, job.sampler.default_eta
-    eta = job.table.eta if job.table.eta != default else None
+    """What was asked of the samplers beside their defaults, under A1111's keys."""
+    request = job.request
+    etas = {
+        ("Eta DDIM" if each.sampler.default_eta == 0 else "Eta"): each.table.eta
+        for each in _passes(job)
+        if each.table.eta != each.sampler.default_eta
+    }
     return {
-        ("Eta DDIM" if default == 0 else "Eta"): eta,
+        **etas,
         "Schedule min sigma": request.sigma_min,
         "Schedule max sigma": request.sigma_max,
         "Schedule rho": request.rho,

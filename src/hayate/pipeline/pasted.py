@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -12,15 +12,15 @@ from typing import Any
 from hayate.errors import UsageError, clip
 from hayate.pipeline.infotext import Infotext, format_infotext, parse_infotext, version_of
 from hayate.pipeline.left_out import features_left_out, notes_of
-from hayate.pipeline.noise import NoiseSource
 from hayate.pipeline.pasted_files import files_named
+from hayate.pipeline.pasted_hires import HIRES_KEYS, pasted_hires
+from hayate.pipeline.pasted_start import START_KEYS, pasted_start, start_files
+from hayate.pipeline.pasted_values import Reading, pixels, read_values
 from hayate.pipeline.picture_info import PictureInfo, harmless, read_picture_info
-from hayate.pipeline.resolve import choose
-from hayate.prompt.chunks import Emphasis
-from hayate.request import LATENT_UPSCALERS, PIXEL_UPSCALERS, Hires, TextToImage
+from hayate.request import StartImage, TextToImage
 from hayate.runtime.asked import Asked
 from hayate.samplers.catalogue import resolve_sampler
-from hayate.samplers.sigmas import AUTOMATIC, resolve_schedule
+from hayate.samplers.sigmas import AUTOMATIC
 from hayate.settings import Settings
 
 
@@ -32,20 +32,15 @@ def _interval(text: str) -> tuple[float, float]:
     return float(found[1]), float(found[2])
 
 
-def _pixels(text: str) -> int:
-    """A1111 takes any size and makes whole latents of it: 500 pixels are 496."""
-    return max(0, int(text)) // 8 * 8
-
-
-_FIELDS: Mapping[str, tuple[tuple[str, ...], Callable[[str], Any]]] = MappingProxyType(
+_FIELDS: Mapping[str, Reading] = MappingProxyType(
     {
         "Steps": (("steps",), int),
         "Sampler": (("sampler",), str),
         "Schedule type": (("scheduler",), str),
         "CFG scale": (("cfg",), float),
         "Seed": (("seed",), int),
-        "Size": (("width_px", "height_px"), _pixels),
-        "Seed resize from": (("seed_resize_from_w_px", "seed_resize_from_h_px"), _pixels),
+        "Size": (("width_px", "height_px"), pixels),
+        "Seed resize from": (("seed_resize_from_w_px", "seed_resize_from_h_px"), pixels),
         "Clip skip": (("clip_skip",), int),
         "ENSD": (("ensd",), int),
         "RNG": (("noise_source",), str),
@@ -59,32 +54,12 @@ _FIELDS: Mapping[str, tuple[tuple[str, ...], Callable[[str], Any]]] = MappingPro
         "Schedule rho": (("rho",), float),
     }
 )
-_METHODS: Mapping[str, tuple[tuple[str, ...], Callable[[str], Any]]] = MappingProxyType(
+_METHODS: Mapping[str, Reading] = MappingProxyType(
     {
         "NGMS": (("s_min_uncond",), float),
         "Token merging ratio": (("tome",), float),
         "Guidance interval": (("guidance_interval",), _interval),
         "DeepCache": (("deepcache",), int),
-    }
-)
-_HIRES: Mapping[str, tuple[tuple[str, ...], Callable[[str], Any]]] = MappingProxyType(
-    {
-        "Hires upscaler": (("upscaler",), str),
-        "Hires upscale": (("scale",), float),
-        "Hires resize": (("width_px", "height_px"), _pixels),
-        "Hires steps": (("steps",), int),
-        "Hires sampler": (("sampler",), str),
-        "Hires schedule type": (("scheduler",), str),
-        "Hires prompt": (("prompt",), str),
-        "Hires negative prompt": (("negative_prompt",), str),
-    }
-)
-_CHECKS: Mapping[str, Callable[[str], object]] = MappingProxyType(
-    {
-        "sampler": resolve_sampler,
-        "scheduler": resolve_schedule,
-        "noise_source": lambda name: choose(NoiseSource, "noise source", name),
-        "emphasis": lambda name: choose(Emphasis, "emphasis mode", name),
     }
 )
 _MISSING = MappingProxyType({"clip_skip": 1, "noise_source": "GPU", "emphasis": "Original", "ensd": 0, "batch_size": 1})
@@ -102,6 +77,8 @@ class Pasted:
     """The approximate methods that the picture was made with."""
     faults: tuple[str, ...]
     """Values that can't be had, such as an unknown sampler."""
+    start: Mapping[str, Any]
+    """The fields of the `StartImage` that the picture began with, but for its files."""
     left_out: Mapping[str, tuple[str, ...]]
     """Features that pictures are made without here, and the keys that asked for them."""
     notes: tuple[str, ...]
@@ -118,9 +95,13 @@ def paste_picture(path: Path, settings: Settings, given: Collection[str] = ()) -
     if picture.infotext is None:
         hint = "take a picture that Hayate or A1111 saved"
         raise UsageError(f"{clip(str(path), 200)} does not say how it was made", hint=hint)
-    pasted = paste(picture.infotext, given)
     files, notes = files_named(picture.infotext, settings, given)
+    began = {} if "start" in given else start_files(picture.infotext, picture.record, path, settings.outputs_dir)
+    pasted = paste(picture.infotext, {*given, "start"} if began else given)
     request = replace(pasted.request, **_as_recorded(picture), **files)
+    if began:
+        pasted = replace(pasted, start={**pasted.start, **began})
+        request = replace(request, start=StartImage(**pasted.start))
     return replace(pasted, request=request, notes=(*pasted.notes, *map(_one_line, notes)))
 
 
@@ -135,35 +116,20 @@ def paste(info: Infotext, given: Collection[str] = ()) -> Pasted:
     for key, text in info.parameters.items():
         found, (names, kind) = (methods, _METHODS[key]) if key in _METHODS else (values, _FIELDS.get(key, ((), str)))
         if names and not set(names) <= set(given):
-            found |= _read(key, names, text, (kind, faults))
-    hires = None if "hires" in given else _hires(info, faults)
+            found |= read_values(key, names, text, (kind, faults))
+    hires = None if "hires" in given else pasted_hires(info, faults)
     values |= {} if hires is None else {"hires": hires}
-    second = {"Denoising strength", *_HIRES} if hires is not None or "hires" in given else set()
-    honoured = {*second, *_FIELDS, *_METHODS, "Model", "VAE", *(["VAE Decoder"] if "tiny_vae" in given else [])}
+    others = HIRES_KEYS if hires is not None or "hires" in given else START_KEYS if "start" in given else set()
+    honoured = {*others, *_FIELDS, *_METHODS, "Model", "VAE", *(["VAE Decoder"] if "tiny_vae" in given else [])}
     left_out = features_left_out(info, honoured)
     return Pasted(
         request=TextToImage(**{**_MISSING, "scheduler": _unnamed_schedule(info), **values}),
         asked=Asked(**methods),
         faults=tuple(faults),
+        start=pasted_start(info, faults),
         left_out=left_out,
         notes=tuple(map(_one_line, (*faults, *notes_of(info, left_out)))),
     )
-
-
-def _hires(info: Infotext, faults: list[str]) -> Hires | None:
-    """The second pass, where there was one and its upscaler is known here."""
-    upscaler = info.parameters.get("Hires upscaler")
-    if upscaler is None or "Denoising strength" not in info.parameters:
-        return None
-    if upscaler not in (*LATENT_UPSCALERS, *PIXEL_UPSCALERS):
-        return None  # and its keys are told as not honoured
-    strength = info.parameters["Denoising strength"]
-    values: dict[str, Any] = _read("Denoising strength", ("denoising",), strength, (float, faults))
-    for key, (names, kind) in _HIRES.items():
-        if key in info.parameters and not info.parameters[key].startswith("Use same"):
-            values |= _read(key, names, info.parameters[key], (kind, faults))
-    given: dict[str, Any] = {name: value for name, value in values.items() if value != 0 or name == "denoising"}
-    return Hires(**given)
 
 
 def pasted_request(info: Infotext) -> TextToImage:
@@ -175,26 +141,6 @@ def pasted_request(info: Infotext) -> TextToImage:
     if pasted.faults:
         raise UsageError(pasted.faults[0], hint="correct the text, or leave the key out")
     return pasted.request
-
-
-def _read(
-    key: str, names: tuple[str, ...], text: str, reading: tuple[Callable[[str], Any], list[str]]
-) -> dict[str, Any]:
-    """The fields called `names` from their text; none, and a fault more, if it can't be had."""
-    kind, faults = reading
-    texts = text.split("x") if len(names) > 1 else [text]
-    try:
-        values = {name: kind(each) for name, each in zip(names, texts, strict=True)}
-        for name in names:
-            if name in _CHECKS:
-                _CHECKS[name](values[name])
-    except ValueError:
-        faults.append(f"not honoured: {key} {clip(text, 40)!r} is no number")
-    except UsageError as error:
-        faults.append(f"not honoured: {error}")
-    else:
-        return values
-    return {}
 
 
 def _unnamed_schedule(info: Infotext) -> str:

@@ -5,7 +5,9 @@ Source: A1111 behaviour, docs/compat.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from hayate.errors import UsageError, clip
 from hayate.pipeline.tiles import PX_PER_LAT
 from hayate.request import StartImage
 
+IMAGE_HASH, MASK_HASH = "Init image hash", "Mask hash"
 MAX_PIXELS = 8192 * 8192
 FILL_LAYERS = ((256, 1), (64, 1), (16, 2), (4, 4), (2, 2), (0, 1))
 """Radii of the blurs, in pixels, and how often each is laid over those before it."""
@@ -38,6 +41,8 @@ class Start:
     """Where in `whole` the result belongs, if only the masked part is made."""
     is_latent_resize: bool
     """Whether the picture keeps its size until it has been encoded."""
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    """The infotext's keys that tell the files: `Init image hash` and, with a mask, `Mask hash`."""
 
     def pixels(self) -> Tensor:
         """Shapes: → [1, 3, H, W] float32, −1…1."""
@@ -80,15 +85,29 @@ def read_start(asked: StartImage, width_px: int, height_px: int) -> Start:
 
     Raises: UsageError for a file that is no picture, or a mask without anything to make.
     """
-    size = (width_px, height_px)
     picture = read_picture(Path(asked.path))
+    hashes = {IMAGE_HASH: pixel_hash(picture)}
     if asked.mask is None:
-        is_latent = asked.resize_mode == "latent"
-        resized = _whole_latents(picture) if is_latent else resize(picture, size, asked.resize_mode)
-        return Start(picture=resized, mask=None, whole=resized, whole_mask=None, box=None, is_latent_resize=is_latent)
-    mask = _blurred(_read_mask(asked, picture.size), asked.mask_blur)
-    if asked.padding_px is not None:
-        return _only_masked(asked, picture, mask, size)
+        return replace(_whole(asked, picture, (width_px, height_px)), hashes=hashes)
+    drawn = read_mask(Path(asked.mask))
+    hashes[MASK_HASH] = pixel_hash(drawn)
+    mask = _blurred(_fitted(drawn, asked, picture.size), asked.mask_blur)
+    make = _all_around if asked.padding_px is None else _only_masked
+    return replace(make(asked, picture, mask, (width_px, height_px)), hashes=hashes)
+
+
+def pixel_hash(picture: Image.Image) -> str:
+    """MD5 of a picture's pixels, which is the same in every lossless file. Source: A1111 behaviour."""
+    return hashlib.md5(picture.tobytes(), usedforsecurity=False).hexdigest()
+
+
+def _whole(asked: StartImage, picture: Image.Image, size: tuple[int, int]) -> Start:
+    is_latent = asked.resize_mode == "latent"
+    resized = _whole_latents(picture) if is_latent else resize(picture, size, asked.resize_mode)
+    return Start(picture=resized, mask=None, whole=resized, whole_mask=None, box=None, is_latent_resize=is_latent)
+
+
+def _all_around(asked: StartImage, picture: Image.Image, mask: Image.Image, size: tuple[int, int]) -> Start:
     mode = "just resize" if asked.resize_mode == "latent" else asked.resize_mode
     whole, mask = resize(picture, size, mode), resize(mask, size, mode)
     filled = _filled(whole, mask, asked.fill)
@@ -159,18 +178,27 @@ def _whole_latents(picture: Image.Image) -> Image.Image:
     return picture if picture.size == (width, height) else picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _read_mask(asked: StartImage, size: tuple[int, int]) -> Image.Image:
-    assert asked.mask is not None
-    path = Path(asked.mask)
+def read_mask(path: Path) -> Image.Image:
+    """A mask as L: its alpha where it has one, else its brightness.
+
+    Raises: UsageError.
+    """
     try:
         with Image.open(path) as file:
             has_alpha = file.mode in ("RGBA", "LA") and file.getchannel("A").getextrema() != (255, 255)
-            mask = file.getchannel("A") if has_alpha else file.convert("L")
-            mask = mask.resize(size, Image.Resampling.LANCZOS) if mask.size != size else mask.copy()
+            return file.getchannel("A") if has_alpha else file.convert("L")
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
         raise UsageError(
             f"the mask {clip(str(path), 200)} can't be read", hint="a picture, white where to paint"
         ) from error
+
+
+def _fitted(mask: Image.Image, asked: StartImage, size: tuple[int, int]) -> Image.Image:
+    """The mask at the picture's size, black and white.
+
+    Raises: UsageError for one that is black everywhere.
+    """
+    mask = mask.resize(size, Image.Resampling.LANCZOS) if mask.size != size else mask.copy()
     mask = mask.point([0] * 129 + [255] * 127)
     mask = ImageOps.invert(mask) if asked.is_mask_inverted else mask
     if mask.getbbox() is None:

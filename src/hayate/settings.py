@@ -36,6 +36,7 @@ SETTINGS = (
     Setting("models_dir", "path", "models/Stable-diffusion", "Where the checkpoints are; sub-folders count."),
     Setting("vae_dir", "path", "models/VAE", "Where the separate VAE files are."),
     Setting("lora_dir", "path", "models/Lora", "Where the LoRAs are that prompts name; sub-folders count."),
+    Setting("embeddings_dir", "path", "embeddings", "Where the textual inversions are; sub-folders count."),
     Setting("styles_file", "path", "styles.csv", "A1111's styles: name, prompt, negative prompt."),
     Setting("outputs_dir", "path", "outputs", "Where pictures go when no place is given."),
     Setting("format", "text", "png", "What pictures are saved as.", choices=("png", "jpeg", "webp", "avif")),
@@ -136,6 +137,7 @@ class Settings:
     models_dir: Path
     vae_dir: Path
     lora_dir: Path
+    embeddings_dir: Path
     styles_file: Path
     outputs_dir: Path
     format: str

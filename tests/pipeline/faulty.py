@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hayate.engines.base import Engine, Part
 from hayate.engines.torch import TorchEngine, load_engine
-from hayate.models.clip import TextEncoding
+from hayate.models.clip import Inserted, TextEncoding
 from hayate.models.config import Family, ModelConfig
 from hayate.pipeline.resolve import Job, resolve
 from hayate.pipeline.text2image import text2image
@@ -51,9 +51,11 @@ class FileEngine:
     def precision(self) -> Precision:
         return self.inner.precision
 
-    def encode_text(self, encoder: int, ids: Tensor, skip: int | None) -> TextEncoding:
+    def encode_text(
+        self, encoder: int, ids: Tensor, skip: int | None, inserted: Inserted | None = None
+    ) -> TextEncoding:
         self.calls.append("encode_text")
-        encoding = self.inner.encode_text(encoder, ids, skip)
+        encoding = self.inner.encode_text(encoder, ids, skip, inserted)
         return encoding._replace(context=self.fault("encode_text", self, encoding.context))
 
     def project_times(self, timesteps: Tensor, vector: Tensor | None) -> Tensor:

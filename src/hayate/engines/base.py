@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hayate.engines.reuse import DeepFeatures
-from hayate.models.clip import TextEncoding
+from hayate.models.clip import Inserted, TextEncoding
 from hayate.models.config import ModelConfig
 from hayate.runtime.evidence import Evidence
 from hayate.runtime.precision import Precision
@@ -44,8 +44,10 @@ class Engine(Protocol):
         """What each optimisation of this engine was seen to do so far."""
         ...
 
-    def encode_text(self, encoder: int, ids: Tensor, skip: int | None) -> TextEncoding:
-        """One encoder's view of a batch of chunks.
+    def encode_text(
+        self, encoder: int, ids: Tensor, skip: int | None, inserted: Inserted | None = None
+    ) -> TextEncoding:
+        """One encoder's view of a batch of chunks, with vectors in the place of some of its tokens.
 
         Shapes: ids [B, 77] int64 → context [B, 77, width], pooled [B, projection_width] or None.
         """

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hayate.engines.base import Engine, Part
 from hayate.engines.reuse import DeepFeatures
-from hayate.models.clip import CLIPText, OpenCLIPText, TextEncoding
+from hayate.models.clip import CLIPText, Inserted, OpenCLIPText, TextEncoding
 from hayate.models.config import ModelConfig
 from hayate.models.unet import UNet
 from hayate.models.vae import AutoencoderKL
@@ -86,11 +86,15 @@ class CompiledEngine:
         return (*self.engine.evidence(), *refused, *self.compiler.evidence(), *recorded)
 
     @torch.inference_mode()
-    def encode_text(self, encoder: int, ids: Tensor, skip: int | None) -> TextEncoding:
+    def encode_text(
+        self, encoder: int, ids: Tensor, skip: int | None, inserted: Inserted | None = None
+    ) -> TextEncoding:
         network = self.engine.text[encoder]
-        outputs = self._compiled(("text", encoder, skip), network, Sizes(len(ids)), [ids])
+        outputs = None
+        if inserted is None:  # which compiled encoders have no input for
+            outputs = self._compiled(("text", encoder, skip), network, Sizes(len(ids)), [ids])
         if outputs is None:
-            return self.engine.encode_text(encoder, ids, skip)
+            return self.engine.encode_text(encoder, ids, skip, inserted)
         return TextEncoding(outputs[0].float(), outputs[1].float() if len(outputs) > 1 else None)
 
     def project_times(self, timesteps: Tensor, vector: Tensor | None) -> Tensor:

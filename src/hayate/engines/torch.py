@@ -14,7 +14,7 @@ from hayate.engines.loras import LoraEditor, LoraUse
 from hayate.engines.networks import Loaders, Networks
 from hayate.engines.reuse import DeepFeatures
 from hayate.engines.tiny import TinyVAE
-from hayate.models.clip import CLIPText, OpenCLIPText, TextEncoding
+from hayate.models.clip import CLIPText, Inserted, OpenCLIPText, TextEncoding
 from hayate.models.config import ModelConfig
 from hayate.models.layers import Attention
 from hayate.models.unet import UNet
@@ -111,9 +111,11 @@ class TorchEngine:
         return (*self.prepared, *acting)
 
     @torch.inference_mode()
-    def encode_text(self, encoder: int, ids: Tensor, skip: int | None) -> TextEncoding:
+    def encode_text(
+        self, encoder: int, ids: Tensor, skip: int | None, inserted: Inserted | None = None
+    ) -> TextEncoding:
         self._bring("text")
-        encoding = self.text[encoder](ids.to(self.device), skip)
+        encoding = self.text[encoder](ids.to(self.device), skip, inserted)
         pooled = None if encoding.pooled is None else encoding.pooled.float()
         return TextEncoding(encoding.context.float(), pooled)
 

@@ -30,6 +30,23 @@ class TextEncoding(NamedTuple):
     """[B, projection_width], or None when the encoder has no projection."""
 
 
+class Inserted(NamedTuple):
+    """Vectors that stand in the place of tokens: textual inversions."""
+
+    where: Tensor
+    """[B, 77] bool"""
+    vectors: Tensor
+    """[number of True, width], in the order of `where`'s rows."""
+
+
+def inserted_in(hidden: Tensor, inserted: Inserted | None) -> Tensor:
+    """Token embeddings with the vectors in their places. Shapes: [B, 77, width]."""
+    if inserted is None:
+        return hidden
+    where, vectors = inserted.where.to(hidden.device), inserted.vectors.to(hidden)
+    return hidden.masked_scatter(where[..., None], vectors)
+
+
 def text_encoder(config: TextConfig, attention: Attention = scaled_dot_product) -> CLIPText | OpenCLIPText:
     """The text encoder whose attribute names are those in the file."""
     kind = CLIPText if config.layout is TextLayout.CLIP else OpenCLIPText
@@ -49,12 +66,12 @@ class CLIPText(nn.Module):
         self.encoder = CLIPLayers(config, attention)
         self.final_layer_norm = LayerNorm(config.width)
 
-    def forward(self, ids: Tensor, skip: int | None = None) -> TextEncoding:
+    def forward(self, ids: Tensor, skip: int | None = None, inserted: Inserted | None = None) -> TextEncoding:
         """The context `skip` layers before the end (1: the last), the file's own choice by default.
 
         Shapes: ids [B, 77] int64.
         """
-        hidden = self.embeddings(ids)
+        hidden = self.embeddings(ids, inserted)
         skip = self.config.skip if skip is None else skip
         for layer in self.encoder.layers[: self.config.depth + 1 - skip]:
             hidden = layer(hidden)
@@ -69,8 +86,8 @@ class CLIPEmbeddings(nn.Module):
         self.token_embedding = Embedding(config.vocabulary, config.width)
         self.position_embedding = Embedding(config.positions, config.width)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        return self.token_embedding(ids) + self.position_embedding.weight[: ids.shape[1]]
+    def forward(self, ids: Tensor, inserted: Inserted | None = None) -> Tensor:
+        return inserted_in(self.token_embedding(ids), inserted) + self.position_embedding.weight[: ids.shape[1]]
 
 
 class CLIPLayers(nn.Module):
@@ -141,12 +158,12 @@ class OpenCLIPText(nn.Module):
         self.ln_final = LayerNorm(config.width)
         self.text_projection = parameter(config.width, config.projection_width, std=config.width**-0.5)
 
-    def forward(self, ids: Tensor, skip: int | None = None) -> TextEncoding:
+    def forward(self, ids: Tensor, skip: int | None = None, inserted: Inserted | None = None) -> TextEncoding:
         """The context `skip` layers before the end and the projected, normed state of the end token.
 
         Shapes: ids [B, 77] int64. The end token is the first of the highest id.
         """
-        hidden = self.token_embedding(ids) + self.positional_embedding[: ids.shape[1]]
+        hidden = inserted_in(self.token_embedding(ids), inserted) + self.positional_embedding[: ids.shape[1]]
         skip = self.config.skip if skip is None else skip
         context = hidden
         for index, layer in enumerate(self.transformer.resblocks):

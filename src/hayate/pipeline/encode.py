@@ -14,9 +14,12 @@ import torch
 from torch import Tensor
 
 from hayate.engines.base import Engine
+from hayate.models.clip import Inserted
 from hayate.models.config import Family
 from hayate.models.layers import sinusoidal_embedding
+from hayate.pipeline.inversions import NOTHING, Inverted
 from hayate.prompt.chunks import Emphasis, tokenize
+from hayate.prompt.inversions import FIRST_VECTOR
 from hayate.prompt.tokenizer import Tokenizer
 
 SIZE_EMBEDDING_WIDTH = 256
@@ -33,6 +36,8 @@ class TextStyle:
     """Which hidden state from the end SD1's encoder gives; None: the model's own. SD2 and SDXL ignore it."""
     width_px: int
     height_px: int
+    inverted: Inverted = NOTHING
+    """The textual inversions that the texts name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +88,17 @@ def _tokenize(texts: Sequence[str], pad_id: int, style: TextStyle) -> tuple[Tens
 
     Shapes: → ids [texts, chunks, 77] int64, weights [texts, chunks, 77] float32.
     """
-    options = {"pad_id": pad_id, "comma_backtrack": style.comma_backtrack, "emphasis": style.emphasis}
-    empty, *tokens = (tokenize(text, style.tokenizer, **options) for text in ("", *texts))
+    empty, *tokens = (
+        tokenize(
+            text,
+            style.tokenizer,
+            pad_id=pad_id,
+            comma_backtrack=style.comma_backtrack,
+            emphasis=style.emphasis,
+            words=style.inverted.words,
+        )
+        for text in ("", *texts)
+    )
     longest = max(len(item.ids) for item in tokens)
     ids = [np.concatenate([item.ids, *[empty.ids] * (longest - len(item.ids))]) for item in tokens]
     weights = [np.concatenate([item.weights, *[empty.weights] * (longest - len(item.ids))]) for item in tokens]
@@ -102,10 +116,19 @@ def _encode_chunks(
     skip = style.clip_skip if engine.config.family is Family.SD1 else None
     contexts, pooled = [], None
     for index in range(ids.shape[1]):
-        encoding = engine.encode_text(encoder, ids[:, index], skip)
+        plain, inserted = _inserted(ids[:, index], encoder, style.inverted)
+        encoding = engine.encode_text(encoder, plain, skip, inserted)
         contexts.append(apply_emphasis(encoding.context, weights[:, index], style.emphasis))
         pooled = encoding.pooled if index == 0 else pooled
     return torch.cat(contexts, dim=1), pooled
+
+
+def _inserted(ids: Tensor, encoder: int, inverted: Inverted) -> tuple[Tensor, Inserted | None]:
+    """Ids that every vocabulary has, and the vectors that stand over some of them."""
+    where = ids >= FIRST_VECTOR
+    if not bool(where.any()):
+        return ids, None
+    return ids.masked_fill(where, 0), Inserted(where, inverted.vectors[encoder][ids[where] - FIRST_VECTOR])
 
 
 def _vectors(engine: Engine, pooled: Tensor | None, style: TextStyle) -> Tensor | None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from hayate.engines.base import Engine, Part
 from hayate.engines.reuse import DeepFeatures
 from hayate.errors import EngineError, clip
-from hayate.models.clip import TextEncoding
+from hayate.models.clip import Inserted, TextEncoding
 from hayate.models.config import ModelConfig
 from hayate.pipeline.acted import Acted
 from hayate.pipeline.tiles import PX_PER_LAT, decode_tiled, encode_tiled, smaller_tile
@@ -72,8 +72,10 @@ class Guard:
     def precision(self) -> Precision:
         return self.engine.precision
 
-    def encode_text(self, encoder: int, ids: Tensor, skip: int | None) -> TextEncoding:
-        return self._whole("text encoder", lambda: self.engine.encode_text(encoder, ids, skip))
+    def encode_text(
+        self, encoder: int, ids: Tensor, skip: int | None, inserted: Inserted | None = None
+    ) -> TextEncoding:
+        return self._whole("text encoder", lambda: self.engine.encode_text(encoder, ids, skip, inserted))
 
     def project_times(self, timesteps: Tensor, vector: Tensor | None) -> Tensor:
         return self._whole("U-Net's projections", lambda: self.engine.project_times(timesteps, vector))

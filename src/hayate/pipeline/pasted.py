@@ -14,6 +14,7 @@ from hayate.pipeline.infotext import Infotext, format_infotext, parse_infotext, 
 from hayate.pipeline.left_out import features_left_out, notes_of
 from hayate.pipeline.pasted_files import files_named
 from hayate.pipeline.pasted_hires import HIRES_KEYS, pasted_hires
+from hayate.pipeline.pasted_networks import renamed_networks
 from hayate.pipeline.pasted_start import START_KEYS, pasted_start, start_files
 from hayate.pipeline.pasted_values import Reading, pixels, read_values
 from hayate.pipeline.picture_info import PictureInfo, harmless, read_picture_info
@@ -96,9 +97,12 @@ def paste_picture(path: Path, settings: Settings, given: Collection[str] = ()) -
         hint = "take a picture that Hayate or A1111 saved"
         raise UsageError(f"{clip(str(path), 200)} does not say how it was made", hint=hint)
     files, notes = files_named(picture.infotext, settings, given)
+    rename, said = renamed_networks(picture.infotext, settings)
+    notes += said
     began = {} if "start" in given else start_files(picture.infotext, picture.record, path, settings.outputs_dir)
     pasted = paste(picture.infotext, {*given, "start"} if began else given)
     request = replace(pasted.request, **_as_recorded(picture), **files)
+    request = replace(request, prompt=rename(request.prompt), negative_prompt=rename(request.negative_prompt))
     if began:
         pasted = replace(pasted, start={**pasted.start, **began})
         request = replace(request, start=StartImage(**pasted.start))

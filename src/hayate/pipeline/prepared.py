@@ -13,6 +13,7 @@ from hayate.engines.loras import LoraUse
 from hayate.engines.tiny import check_tiny
 from hayate.errors import MissingDependency, UsageError
 from hayate.models.config import ModelConfig
+from hayate.pipeline.inversions import NOTHING
 from hayate.pipeline.noise import resolve_source
 from hayate.pipeline.pictures import read_picture, read_start
 from hayate.pipeline.resolve import Job, check_names, resolve
@@ -42,18 +43,21 @@ class Files:
     hashes: Mapping[str, Future[str]]
     loras: Mapping[str, Future[str]] = field(default_factory=dict)
     """The hashes of the LoRAs by their names in the prompt."""
+    embeddings: Mapping[str, Future[str]] = field(default_factory=dict)
+    """The hashes of the textual inversions by their names."""
 
     def keys(self) -> dict[str, str]:
         """The infotext's keys for the files; waits for the hashes.
 
-        Source: A1111 behaviour; the names of LoRAs lose what would part the list.
+        Source: A1111 behaviour; names of LoRAs and embeddings lose what would part the list.
         """
         keys = {"Model hash": self.hashes["model"].result(), "Model": self.model.stem}
         if self.vae is not None:
             keys |= {"VAE hash": self.hashes["vae"].result(), "VAE": self.vae.name}
-        if self.loras:
-            named = ((name.replace(":", "").replace(",", ""), hash.result()) for name, hash in self.loras.items())
-            keys["Lora hashes"] = ", ".join(f"{name}: {digits}" for name, digits in named)
+        for title, hashes in (("Lora hashes", self.loras), ("TI hashes", self.embeddings)):
+            if hashes:
+                named = ((name.replace(":", "").replace(",", ""), hash.result()) for name, hash in hashes.items())
+                keys[title] = ", ".join(f"{name}: {digits}" for name, digits in named)
         return keys
 
 
@@ -81,7 +85,12 @@ def prepare_request(request: TextToImage, settings: Settings, asked: Asked | Non
     job, plan, start = decided.job, decided.plan, decided.job.request.start
     if start is not None:
         job = job.with_start(read_start(start, job.width_px, job.height_px))
-    files = replace(files, loras=check_loras(job.loras, decided.config, workspace))
+    inverted = job.style.inverted.joined(NOTHING if job.second is None else job.second.style.inverted)
+    files = replace(
+        files,
+        loras=check_loras(job.loras, decided.config, workspace),
+        embeddings={name: workspace.embedding_hash_of(path) for name, path in inverted.items()},
+    )
     source, why = resolve_source(job.noise_source, plan.device.torch)
     job = job.with_noise_source(source, why if request.noise_source else "").with_approximate(plan.approximate)
     if plan.approximate.tiny_vae is not None:

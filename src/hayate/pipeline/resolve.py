@@ -14,6 +14,7 @@ from hayate.errors import UnknownName, UsageError
 from hayate.models.config import Family, ModelConfig
 from hayate.pipeline.encode import TextStyle
 from hayate.pipeline.guidance import GuidanceScale
+from hayate.pipeline.inversions import find_inversions
 from hayate.pipeline.loras import find_loras
 from hayate.pipeline.noise import NoiseRequest, NoiseSource
 from hayate.pipeline.pictures import Start
@@ -252,9 +253,13 @@ def resolve_pass(
     texts = _apply_styles(request, settings, notes)
     prompt, negative = _read_prompts(texts, table, sampler, notes, first_evaluations)
     loras = find_loras(split_extra_networks(texts[0])[1], settings.lora_dir, notes)
+    tokenizer = load_tokenizer()
+    emphasis = choose(Emphasis, "emphasis mode", first_given(request.emphasis, settings.emphasis))
+    stages = [stage.text for each in (prompt, negative) for part in each.subprompts for stage in part.stages]
     style = TextStyle(
-        tokenizer=load_tokenizer(),
-        emphasis=choose(Emphasis, "emphasis mode", first_given(request.emphasis, settings.emphasis)),
+        tokenizer=tokenizer,
+        emphasis=emphasis,
+        inverted=find_inversions(stages, (tokenizer, emphasis), settings.embeddings_dir, config, notes),
         comma_backtrack=settings.comma_backtrack,
         clip_skip=_clip_skip(first_given(request.clip_skip, settings.clip_skip, 1), config, notes),
         width_px=width_px,

@@ -29,6 +29,7 @@ from hayate.runtime.plan import Plan
 from hayate.runtime.precision import Precision
 from hayate.runtime.prepare import Preparation
 from hayate.settings import Settings
+from hayate.weights.embedding import embedding_hash
 from hayate.weights.hashes import lora_hash, start_hash
 
 _HOST = torch.device("cpu")
@@ -115,6 +116,10 @@ class Workspace:
     def lora_hash_of(self, path: Path) -> Future[str]:
         """A LoRA's hash, as A1111 writes it, from another thread."""
         return start_hash(path, self._folder, lora_hash)
+
+    def embedding_hash_of(self, path: Path) -> Future[str]:
+        """A textual inversion's hash, as A1111 writes it, from another thread."""
+        return start_hash(path, self._folder, embedding_hash)
 
     def lora_notes(self) -> tuple[str, ...]:
         """What the user should know of the LoRAs in the weights."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hayate.prompt.extra_networks import split_extra_networks
 from hayate.prompt.grammar import Span, parse_attention
+from hayate.prompt.inversions import NONE, Inversions
 from hayate.prompt.schedule import parse_prompt
 from hayate.prompt.tokenizer import Tokenizer
 
@@ -63,11 +64,12 @@ def chunk(
     pad_id: int = Tokenizer.eos_id,
     comma_backtrack: int = COMMA_BACKTRACK,
     emphasis: Emphasis = Emphasis.ORIGINAL,
+    words: Inversions = NONE,
 ) -> Tokens:
     """The chunks of `spans`: start marker, at most 75 tokens, end marker, then `pad_id`; at least one chunk.
 
     When a chunk is full and a comma is among its last `comma_backtrack` tokens, what follows the comma moves to the
-    next chunk, so that a phrase stays whole.
+    next chunk, so that a phrase stays whole. The ids of one of `words` are never parted.
     Source: A1111 behaviour.
     """
     filling = _Filling(comma_id=tokenizer.comma_id, comma_backtrack=comma_backtrack)
@@ -76,7 +78,7 @@ def chunk(
             filling.close()
             continue
         weight = 1.0 if emphasis is Emphasis.IGNORE else span.weight
-        for unit in _units(tokenizer.encode(span.text)):
+        for unit in words.units(tokenizer.encode(span.text)):
             filling.take(unit, weight)
     if filling.ids or not filling.chunks:
         filling.close()
@@ -90,10 +92,11 @@ def tokenize(
     pad_id: int = Tokenizer.eos_id,
     comma_backtrack: int = COMMA_BACKTRACK,
     emphasis: Emphasis = Emphasis.ORIGINAL,
+    words: Inversions = NONE,
 ) -> Tokens:
     """The chunks of a stage's `text`, read as `emphasis` says."""
     spans = spans_of(text, emphasis)
-    return chunk(spans, tokenizer, pad_id=pad_id, comma_backtrack=comma_backtrack, emphasis=emphasis)
+    return chunk(spans, tokenizer, pad_id=pad_id, comma_backtrack=comma_backtrack, emphasis=emphasis, words=words)
 
 
 def count_tokens(text: str, tokenizer: Tokenizer, *, steps: int = 20) -> tuple[int, int]:
@@ -102,12 +105,6 @@ def count_tokens(text: str, tokenizer: Tokenizer, *, steps: int = 20) -> tuple[i
     texts = {stage.text for subprompt in prompt.subprompts for stage in subprompt.stages}
     longest = max((tokenize(stage_text, tokenizer) for stage_text in texts), key=lambda tokens: tokens.used)
     return longest.used, longest.capacity
-
-
-def _units(ids: list[int]) -> Iterator[tuple[int, ...]]:
-    """`ids` in units that a chunk's end may not part; an embedding of several vectors will be one unit here."""
-    for token in ids:
-        yield (token,)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -13,13 +13,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
-from hayate.errors import UsageError
+from hayate.errors import HayateError, UsageError
 from hayate.weights.read import read_header
 
 logger = logging.getLogger(__name__)
 
 CACHE_NAME = "hashes.sqlite"
 _LOCK_WAIT_S = 5.0
+_PAYLOAD = "payload of "
 _DIGEST = re.compile(r"[0-9a-f]{12,64}")
 _SCHEMA = """CREATE TABLE IF NOT EXISTS hashes (
     path TEXT PRIMARY KEY, size_bytes INTEGER NOT NULL, modified_ns INTEGER NOT NULL, sha256 TEXT NOT NULL
@@ -43,7 +44,7 @@ def _payload_sha256(path: Path, cache_dir: Path | None) -> str:
     def skip(file: BinaryIO) -> None:
         file.seek(8 + int.from_bytes(file.read(8), "little"))
 
-    return _sha256(path, cache_dir, skip, "payload of ")
+    return _sha256(path, cache_dir, skip, _PAYLOAD)
 
 
 def _sha256(path: str | Path, cache_dir: Path | None, skip: Callable[[BinaryIO], None], label: str) -> str:
@@ -98,6 +99,17 @@ def lora_hash(path: str | Path, cache_dir: Path | None = None) -> str:
     header = read_header(path)
     said = header.metadata.get("sshs_model_hash", "")
     return said[:12] if _DIGEST.fullmatch(said) else _payload_sha256(header.path, cache_dir)[:12]
+
+
+def lora_hash_if_known(path: Path, cache_dir: Path) -> str | None:
+    """`lora_hash` where the header says it or the cache has it, which costs no reading."""
+    try:
+        said = read_header(path).metadata.get("sshs_model_hash", "")
+        real = path.resolve(strict=True)
+        known = _ask(cache_dir / CACHE_NAME, _FIND, (f"{_PAYLOAD}{real}", *file_stamp(real)))
+    except (HayateError, OSError):
+        return None
+    return said[:12] if _DIGEST.fullmatch(said) else known and known[:12]
 
 
 def start_hash(

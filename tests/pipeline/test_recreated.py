@@ -12,16 +12,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, Phase, assume, example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from PIL import Image
+from safetensors.torch import save_file
 
 from hayate.cli.main import main
 from hayate.errors import UsageError
 from hayate.pipeline.infotext import Infotext, parse_infotext
 from hayate.pipeline.pasted import paste_picture
 from hayate.pipeline.pasted_start import start_files as start_files_of
+from hayate.pipeline.prepared import read_config
 from hayate.pipeline.session import make_pictures
 from hayate.pipeline.workspace import Workspace
 from hayate.request import FILLS, LATENT_UPSCALERS, PIXEL_UPSCALERS, RESIZE_MODES, Hires, StartImage, TextToImage
@@ -29,6 +32,8 @@ from hayate.runtime.asked import Asked
 from hayate.samplers.catalogue import sampler_names
 from hayate.samplers.sigmas import schedule_names
 from hayate.settings import Settings, load_settings
+from hayate.weights.builtin import builtin_model
+from tests.lora_files import MAKERS, save
 
 FORMATS = ("png", "jpeg", "webp", "avif")
 OTHERS = {"clip_skip": 3, "rng": "CPU", "ensd": 31337, "emphasis": "Ignore", "scheduler": "Exponential"}
@@ -48,6 +53,8 @@ WORDS = st.sampled_from(
         "\n",
         "AND",
         "a\\\\b",
+        "<lora:wash:0.6>",
+        "(inkmist:1.1)",
     ]
 )
 PROMPTS = st.lists(WORDS, max_size=6).map(lambda words: re.sub(" *\n *", "\n", " ".join(words)).strip())
@@ -114,7 +121,10 @@ METHODS = st.builds(
 
 
 def plain_settings(folder: Path, **flags: object) -> Settings:
-    places = {key: folder / key for key in ("models_dir", "vae_dir", "outputs_dir", "cache_dir", "data_dir")}
+    places = {
+        key: folder / key
+        for key in ("models_dir", "vae_dir", "outputs_dir", "cache_dir", "data_dir", "lora_dir", "embeddings_dir")
+    }
     return load_settings({**places, **flags}, environment={})
 
 
@@ -126,6 +136,26 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
 
 def made(request: TextToImage, asked: Asked, settings: Settings, workspace: Workspace):
     return make_pictures(request, settings, None, lambda *_: None, asked, workspace=workspace).pictures[0]
+
+
+def write_networks(settings: Settings) -> None:
+    """A LoRA and a textual inversion for the built-in model."""
+    if settings.lora_dir.exists():
+        return
+    settings.lora_dir.mkdir()
+    settings.embeddings_dir.mkdir()
+    torch.manual_seed(3)
+    config = read_config(builtin_model())
+    save(
+        settings.lora_dir / "wash.safetensors",
+        {
+            "lora_te_text_model_encoder_layers_0_mlp_fc1": MAKERS[0].parts(
+                (config.text[0].mlp_width, config.text[0].width)
+            ),
+            "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q": MAKERS[0].parts((112, 112)),
+        },
+    )
+    save_file({"emb_params": torch.randn(3, config.text[0].width)}, settings.embeddings_dir / "inkmist.safetensors")
 
 
 def start_files(folder: Path, more: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,6 +197,7 @@ def test_every_format_is_made_again_to_the_bit(
     tmp_path: Path, workspace: Workspace, *, request: TextToImage, more: dict[str, Any], asked: Asked, format: str
 ) -> None:
     settings = plain_settings(tmp_path, format=format)
+    write_networks(settings)
     files = start_files(tmp_path, more) if "denoising" in more else {}
     request = replace(request, **more) if "hires" in more else request
     request = replace(request, start=StartImage(**{**more, **files})) if files else request

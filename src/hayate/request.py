@@ -55,6 +55,7 @@ class Hires:
     height_px: int | None = None
     """With a width or a height, that instead of the scale; the other side follows."""
     upscaler: str = "Latent"
+    """One of the above, or the name of a file in `upscalers_dir`."""
     denoising: float = 0.7
     steps: int | None = None
     sampler: str | None = None
@@ -167,9 +168,7 @@ def _check_hires(hires: Hires) -> None:
             _check_number(title, value, Bound(64, 8192, "--hires-size", 8))
     if hires.steps is not None:
         _check_number("hires steps", hires.steps, Bound(1, 1000, "--hires-steps"))
-    known = (*LATENT_UPSCALERS, *PIXEL_UPSCALERS)
-    if hires.upscaler not in known:
-        raise UnknownName("upscaler", hires.upscaler, known)
+    _check_text("hires upscaler", hires.upscaler)
 
 
 def _check_start(start: StartImage) -> None:

@@ -145,7 +145,7 @@ class Enlarged:
     ] = False
     hires_scale: Annotated[float, typer.Option(help="How many times as large.")] = 2.0
     hires_size: Annotated[str | None, typer.Option(metavar="WxH", help="The size, instead of the scale.")] = None
-    hires_upscaler: Annotated[str, typer.Option(help="Latent, Latent (nearest-exact), Lanczos …")] = "Latent"
+    hires_upscaler: Annotated[str, typer.Option(help="Latent, Latent (nearest-exact), Lanczos, a file's name …")] = "Latent"
     hires_denoising: Annotated[float, typer.Option(help="How much of it is made anew, 0 to 1.")] = 0.7
     hires_steps: Annotated[int | None, typer.Option(help="Steps of the second pass.")] = None
     hires_sampler: Annotated[str | None, typer.Option(help="Its sampler.")] = None

@@ -66,7 +66,8 @@ def describe(job: Job, guidance: Guidance, number: int, model: Mapping[str, str]
 
 def _hires(job: Job) -> dict[str, str | float | None]:
     """What is said of the second pass. Source: A1111 behaviour, docs/compat.md."""
-    second, hires = job.second, job.request.hires
+    second = job.second
+    hires = None if second is None else second.hires
     if second is None or hires is None:
         return {}
     is_sized = hires.width_px is not None or hires.height_px is not None

@@ -14,9 +14,10 @@ from hayate.engines.tiny import check_tiny
 from hayate.errors import MissingDependency, UsageError
 from hayate.models.config import ModelConfig
 from hayate.pipeline.inversions import NOTHING
+from hayate.pipeline.enlarge import enlarger_of
 from hayate.pipeline.noise import resolve_source
 from hayate.pipeline.pictures import read_picture, read_start
-from hayate.pipeline.resolve import Job, check_names, resolve
+from hayate.pipeline.resolve import Job, check_names, resolve, upscaler_file
 from hayate.pipeline.tiles import check_tile
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage, validate
@@ -91,6 +92,10 @@ def prepare_request(request: TextToImage, settings: Settings, asked: Asked | Non
         loras=check_loras(job.loras, decided.config, workspace),
         embeddings={name: workspace.embedding_hash_of(path) for name, path in inverted.items()},
     )
+    if job.second is not None and job.second.hires is not None:
+        upscaler = upscaler_file(job.second.hires.upscaler, settings)
+        if upscaler is not None:
+            job = job.with_enlarger(enlarger_of(workspace.upscaler(upscaler), settings))
     source, why = resolve_source(job.noise_source, plan.device.torch)
     job = job.with_noise_source(source, why if request.noise_source else "").with_approximate(plan.approximate)
     if plan.approximate.tiny_vae is not None:

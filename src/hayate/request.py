@@ -31,6 +31,8 @@ class StartImage:
     mask_blur: int = 4
     is_mask_inverted: bool = False
     fill: str = "original"
+    extend_px: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """Left, top, right, bottom: so much is added around the picture, and made anew with what is under the mask."""
     padding_px: int | None = None
     """With a number only the masked part is made, that much around it, at the job's whole size; None makes all."""
 
@@ -178,6 +180,8 @@ def _check_start(start: StartImage) -> None:
     _check_number("mask blur", start.mask_blur, Bound(0, 64, "--mask-blur"))
     if start.padding_px is not None:
         _check_number("padding", start.padding_px, Bound(0, 1024, "--only-masked"))
+    for value in start.extend_px:
+        _check_number("outpaint", value, Bound(0, 4096, "--outpaint", 1))
     for kind, name, known in (("resize mode", start.resize_mode, RESIZE_MODES), ("fill", start.fill, FILLS)):
         if name not in known:
             raise UnknownName(kind, name, known)

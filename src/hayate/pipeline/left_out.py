@@ -27,6 +27,7 @@ FEATURES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "Conditional mask weight",
             "Image CFG scale",
             "Resize mode",
+            "Outpaint",
             "Soft inpainting",
         ),
     }

@@ -14,6 +14,7 @@ from hayate.engines.tiny import check_tiny
 from hayate.errors import MissingDependency, UsageError
 from hayate.models.config import ModelConfig
 from hayate.pipeline.inversions import NOTHING
+from hayate.pipeline.canvas import canvas_size
 from hayate.pipeline.enlarge import enlarger_of
 from hayate.pipeline.noise import resolve_source
 from hayate.pipeline.pictures import read_picture, read_start
@@ -151,7 +152,9 @@ def sized_by_start(request: TextToImage) -> TextToImage:
     if request.start is None or (request.width_px and request.height_px):
         return request
     picture = read_picture(Path(request.start.path))
-    width_px, height_px = (min(4096, max(64, round(side / 8) * 8)) for side in picture.size)
+    is_extended = any(request.start.extend_px)
+    size = canvas_size(picture.size, request.start.extend_px) if is_extended else picture.size
+    width_px, height_px = (min(4096, max(64, round(side / 8) * 8)) for side in size)
     return replace(request, width_px=request.width_px or width_px, height_px=request.height_px or height_px)
 
 

@@ -15,6 +15,8 @@ FEATURES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "ControlNet": ("ControlNet",),
         "ADetailer": ("ADetailer",),
         "refiner": ("Refiner",),
+        "SD upscale": ("SD upscale",),
+        "upscaling": ("Postprocess ",),
         "face restoration": ("Face restoration",),
         "hypernetwork": ("Hypernet",),
         "img2img": (

@@ -93,10 +93,13 @@ def test_several_files_go_through_a_network(
         assert "Postprocess upscaler: tiny" in Image.open(image["path"]).info["parameters"]
 
 
-def test_the_upscaler_none_leaves_the_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    picture = write_picture(tmp_path / "a.png")
-    (image,) = made(capsys, str(tmp_path / "a.png"), "--upscaler", "None", "-o", str(tmp_path / "o.png"))
-    assert np.array_equal(np.asarray(Image.open(image["path"])), np.asarray(picture))
+def test_the_upscaler_none_leaves_the_size_of_what_is_redrawn(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_picture(tmp_path / "a.png", (72, 64))
+    words = ["--prompt", "a sea", "--model", model, "--steps", "1", "--size", "64x64", "--upscaler", "None"]
+    (image,) = made(capsys, str(tmp_path / "a.png"), *words, "--overlap", "8", "-o", str(tmp_path / "o.png"))
+    assert Image.open(image["path"]).size == (72, 64)
 
 
 @given(
@@ -167,6 +170,12 @@ def test_a_picture_is_redone_with_its_own_words(model: str, tmp_path: Path, caps
         (["{a.png}", "--size", "64x64"], "--size acts only where"),
         (["{a.png}", "--denoising", "0"], "--denoising acts only where"),
         (["{a.png}", "--prompt", "x", "--size", "64x64", "--overlap", "64"], "less than the tile's 64 pixels"),
+        (["{a.png}", "--overlap", "8"], "--overlap acts only where"),
+        (["{a.png}", "--attention", "math"], "acts only where"),
+        (["{a.png}", "--dtype", "fp16"], "--dtype acts only where"),
+        (["{a.png}", "--upscaler", "None"], "leaves pictures as they are"),
+        (["{a.png}", "--prompt", "x", "--batch-count", "2"], "--batch-count is not for tiles"),
+        (["{big.png}", "--scale", "8"], "16000x13600 is more than a PNG file should be"),
         (["{b.png}", "--redo"], "does not say how it was made"),
     ],
 )
@@ -175,6 +184,7 @@ def test_what_can_not_be_is_one_line_and_writes_nothing(
 ) -> None:
     write_picture(tmp_path / "a.png")
     write_picture(tmp_path / "b.png", text=None)
+    Image.new("RGB", (2000, 1700)).save(tmp_path / "big.png")
     words = [str(tmp_path / word.strip("{}")) if word.startswith("{") else word for word in words]
     more = ["--model", model] if "--prompt" in words else []
     assert main(["upscale", *words, *more, "-o", str(tmp_path / "out/")]) == 2

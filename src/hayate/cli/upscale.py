@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hayate.cli.computing import DEFAULTS, Own
 from hayate.cli.generate import begin_with, format_of, progress
-from hayate.cli.options import takes_groups
+from hayate.cli.options import given_of, takes_groups
 from hayate.cli.requested import ANY, Drawn
 from hayate.errors import UsageError, clip
 from hayate.request import StartImage, validate
@@ -41,7 +42,7 @@ def upscale(  # noqa: PLR0917 - Typer makes a flag of each
         bool, typer.Option("--redo", help="The same with the prompt and the settings that the picture itself has.")
     ] = False,
     denoising: Annotated[float | None, typer.Option(help="How much of the tiles is made anew; else 0.35.")] = None,
-    overlap: Annotated[int, typer.Option(help="What the tiles have in common, in pixels.")] = 64,
+    overlap: Annotated[int | None, typer.Option(help="What the tiles have in common, in pixels; else 64.")] = None,
     drawn: Drawn = ANY,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A folder, or a file with a picture's ending.")
@@ -55,7 +56,9 @@ def upscale(  # noqa: PLR0917 - Typer makes a flag of each
 ) -> None:
     """Make finished pictures larger. With --prompt or --redo they are made anew in tiles of --size as well."""
     changes = {**({} if prompt is None else {"prompt": prompt}), **drawn.changes()}
-    _check(changes, scale=scale, overlap=overlap, denoising=denoising, is_drawn=prompt is not None or redo)
+    is_drawn = prompt is not None or redo
+    idle = given_of(**changes, denoising=denoising, overlap=overlap, own=None if own == DEFAULTS else own)
+    _check(scale, overlap, upscaler, idle, is_drawn=is_drawn)
     settings = load_settings({"format": format_of(picture_format, output), "quality": quality})
     task = _Task(
         settings=settings,
@@ -64,10 +67,14 @@ def upscale(  # noqa: PLR0917 - Typer makes a flag of each
         denoising=denoising,
         is_redone=redo,
         is_silent=as_json,
-        is_drawn=prompt is not None or redo,
+        is_drawn=is_drawn,
     )
     done: list[dict[str, Any]] = []
-    with _opened(task, files, upscaler, (scale, overlap), output) as (workspace, larger, target):
+    with _opened(task, files, upscaler, (scale, 64 if overlap is None else overlap), output) as (
+        workspace,
+        larger,
+        target,
+    ):
         for path in files:
             started = time.perf_counter()
             made = task.make(path, larger, workspace)
@@ -115,20 +122,29 @@ class _Task:
         return StartImage(path=str(path), denoising=DENOISING if self.denoising is None else self.denoising)
 
 
-def _check(changes: dict[str, Any], *, scale: float, overlap: int, denoising: float | None, is_drawn: bool) -> None:
-    """Raises: UsageError."""
+_ONLY_DRAWN = MappingProxyType({"width_px": "--size", "height_px": "--size", "own": "what says how to compute"})
+
+
+def _check(scale: float, overlap: int | None, upscaler: str, given: Mapping[str, Any], *, is_drawn: bool) -> None:
+    """Looks at the options that need no file; `given` are those that say how a picture is made.
+
+    Raises: UsageError.
+    """
     if not 1 <= scale <= 8:
         raise UsageError(f"scale {scale} is out of range", hint="--scale takes 1 to 8")
-    if not 0 <= overlap <= 1024:
+    if overlap is not None and not 0 <= overlap <= 1024:
         raise UsageError(f"overlap {overlap} is out of range", hint="--overlap takes 0 to 1024")
     if is_drawn:
+        if several := {"batch_size", "batch_count"} & set(given):
+            flag = sorted(several)[0].replace("_", "-")
+            raise UsageError(f"--{flag} is not for tiles", hint="one picture is made of each file")
         return
-    idle = [name for name in changes if name not in ("device", "dtype")] + (
-        ["denoising"] if denoising is not None else []
-    )
-    if idle:
-        flag = "size" if idle[0] in ("width_px", "height_px") else idle[0].replace("_", "-")
-        raise UsageError(f"--{flag} acts only where the picture is made anew", hint="--prompt TEXT, or --redo")
+    for name in given:
+        if name != "device":
+            flag = _ONLY_DRAWN.get(name, f"--{name.replace('_', '-')}")
+            raise UsageError(f"{flag} acts only where the picture is made anew", hint="--prompt TEXT, or --redo")
+    if upscaler == "None":
+        raise UsageError("the upscaler None leaves pictures as they are", hint="--upscaler Lanczos")
 
 
 @contextmanager
@@ -140,7 +156,7 @@ def _opened(
     Raises: HayateError.
     """
     from hayate.pipeline.enlarge import open_enlarger
-    from hayate.pipeline.formats import Format, check_format
+    from hayate.pipeline.formats import Format, check_format, is_too_large
     from hayate.pipeline.opened import opened_picture
     from hayate.pipeline.png import check_writable, resolve_target
     from hayate.pipeline.upscale import Larger
@@ -148,24 +164,23 @@ def _opened(
 
     settings = task.settings
     larger = Larger(enlarger=open_enlarger(upscaler, settings), scale=amounts[0], overlap_px=amounts[1])
-    for path in files:
-        with opened_picture(path) as picture:
-            larger.size(picture.size)
     target = resolve_target(output or settings.outputs_dir, Format(name=settings.format, quality=settings.quality))
     check_format(target.format)
+    for path in files:
+        with opened_picture(path) as picture:
+            width, height = larger.size(picture.size)
+        if is_too_large(target.format, width, height):
+            kind = target.format.name.upper()
+            raise UsageError(f"{width}x{height} is more than a {kind} file should be", hint="--scale")
     check_writable(target)
     with Workspace(settings, is_lasting=len(files) > 1) as workspace:
         yield workspace, larger, target
 
 
 def _save(made: Upscaled, path: Path, larger: Larger, target: Target) -> Path:
-    from hayate.pipeline.formats import is_too_large
     from hayate.pipeline.names import safe_name
     from hayate.pipeline.png import save_picture
 
-    height, width, _ = made.pixels.shape
-    if is_too_large(target.format, width, height):
-        raise UsageError(f"{width}x{height} is more than a {target.format.name.upper()} file should be", hint="--scale")
     stem = safe_name(f"{clip(path.stem, 80)}-{larger.scale:g}x")
     return save_picture(made.pixels, target, stem=stem, texts=made.texts)
 

@@ -13,9 +13,9 @@ from hayate.engines.loras import LoraUse
 from hayate.engines.tiny import check_tiny
 from hayate.errors import MissingDependency, UsageError
 from hayate.models.config import ModelConfig
-from hayate.pipeline.inversions import NOTHING
 from hayate.pipeline.canvas import canvas_size
 from hayate.pipeline.enlarge import enlarger_of
+from hayate.pipeline.inversions import NOTHING
 from hayate.pipeline.noise import resolve_source
 from hayate.pipeline.pictures import read_picture, read_start
 from hayate.pipeline.resolve import Job, check_names, resolve, upscaler_file

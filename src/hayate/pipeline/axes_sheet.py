@@ -41,11 +41,11 @@ def axes_sheet(
                 draw.text((left + x * step_x, start + top - above * LINE_PX - 2), line, fill=INK, font=font)
         for y, label in enumerate(y_labels):
             row = start + top + y * step_y
-            draw.text((GAP_PX, row + height // 2), _fitting(label, left - 2 * GAP_PX, font), fill=INK, font=font)
+            draw.text((GAP_PX, row + height // 2), fitting(label, left - 2 * GAP_PX, font), fill=INK, font=font)
             for x in range(len(x_labels)):
                 if (x, y, z) in pictures:
                     sheet.paste(pictures[x, y, z].convert("RGB"), (left + x * step_x, row))
-                    caption = _fitting(captions.get((x, y, z), ""), width, font)
+                    caption = fitting(captions.get((x, y, z), ""), width, font)
                     draw.text((left + x * step_x, row + height + 2), caption, fill=PALE, font=font)
     return sheet
 
@@ -59,10 +59,10 @@ def _wrapped(text: str, width_px: float, font: Font) -> list[str]:
             lines.append(word)
         else:
             lines[-1] = longer
-    return [_fitting(line, width_px, font) for line in lines]
+    return [fitting(line, width_px, font) for line in lines]
 
 
-def _fitting(text: str, width_px: float, font: Font) -> str:
+def fitting(text: str, width_px: float, font: Font) -> str:
     """`text`, ended by "…" where it is too long."""
     if font.getlength(text) <= width_px:
         return text

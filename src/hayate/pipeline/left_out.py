@@ -57,6 +57,8 @@ HARMLESS = frozenset(
         "Template",
         "Negative Template",
         "Wildcard prompt",
+        "Final denoising strength",
+        "Denoising curve",
     }
 )
 """Keys that say where a picture comes from, or what is always so here."""

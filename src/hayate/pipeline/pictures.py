@@ -75,19 +75,29 @@ class Start:
         return Image.composite(made, self.whole, self.whole_mask)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class InMemory:
+    """A picture that a job starts from in place of the file that its request names."""
+
+    picture: Image.Image
+    """RGB"""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """What the infotext says of how it came about."""
+
+
 def to_pixels(picture: Image.Image) -> Tensor:
     """An RGB picture as a VAE takes it. Shapes: → [1, 3, H, W] float32, −1…1."""
     values = torch.from_numpy(np.asarray(picture, dtype=np.float32).copy())
     return values.permute(2, 0, 1)[None] / 127.5 - 1
 
 
-def read_start(asked: StartImage, width_px: int, height_px: int) -> Start:
-    """The picture of a request, and its mask, at the job's size.
+def read_start(asked: StartImage, width_px: int, height_px: int, instead: InMemory | None = None) -> Start:
+    """The picture of a request, or another one in its stead, and its mask, at the job's size.
 
     Raises: UsageError for a file that is no picture, or a mask without anything to make.
     """
-    picture = read_picture(Path(asked.path))
-    hashes = {IMAGE_HASH: pixel_hash(picture)}
+    picture = read_picture(Path(asked.path)) if instead is None else instead.picture
+    hashes = {IMAGE_HASH: pixel_hash(picture), **({} if instead is None else instead.keys)}
     drawn = None if asked.mask is None else read_mask(Path(asked.mask))
     if drawn is not None:
         hashes[MASK_HASH] = pixel_hash(drawn)

@@ -15,13 +15,14 @@ import typer
 
 from hayate.cli.computing import DEFAULTS, Own
 from hayate.cli.options import given_of, takes_groups
-from hayate.cli.requested import ANY, AT_ONCE, FROM_NOISE, Drawn, Enlarged, Started
-from hayate.errors import UsageError, clip
+from hayate.cli.requested import ANY, AT_ONCE, FROM_NOISE, UNWATCHED, Drawn, Enlarged, Started, Watched
+from hayate.errors import HayateError, OutputError, UsageError, clip
 from hayate.request import TextToImage, validate
 from hayate.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from hayate.pipeline.denoise import StepCallback
+    from hayate.pipeline.previews import Previewer
     from hayate.pipeline.session import Report
     from hayate.runtime.asked import Asked
 
@@ -53,6 +54,7 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
     ] = None,
     quality: Annotated[int | None, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100.")] = None,
     grid: Annotated[bool, typer.Option("--grid", help="Save all pictures in one as well.")] = False,
+    watched: Watched = UNWATCHED,
     own: Own = DEFAULTS,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
@@ -68,11 +70,15 @@ def generate(  # noqa: PLR0917 - Typer makes a flag of each
         **enlarged.changes(),
     }
     settings = load_settings({"format": format_of(picture_format, output), "quality": quality})
-    wanted = Wanted(output=output, has_grid=grid, as_json=as_json)
+    wanted = Wanted(output=output, has_grid=grid, as_json=as_json, previewer=watched.previewer())
     names = {*changes, *(["start"] if started.image else [])}
     base, asked, start = begin_with(source, settings, names, own.asked())
     request = replace(base, **changes, start=started.start(start))
-    if prompts_from_file is None:
+    if is_folder(request):
+        if prompts_from_file is not None:
+            raise UsageError("many pictures and --prompts-from-file are given", hint="leave one of them out")
+        run_files(request, asked, settings, wanted)
+    elif prompts_from_file is None:
         run(request, asked, settings, wanted)
     elif prompt is None:
         run_file(prompts_from_file, request, asked, settings, wanted)
@@ -87,6 +93,7 @@ class Wanted:
     output: Path | None
     has_grid: bool
     as_json: bool
+    previewer: Previewer | None = None
 
 
 def run(request: TextToImage, asked: Asked, settings: Settings, wanted: Wanted) -> None:
@@ -96,7 +103,9 @@ def run(request: TextToImage, asked: Asked, settings: Settings, wanted: Wanted) 
     from hayate.pipeline.session import make_pictures
 
     with progress(wanted.as_json) as on_row:
-        report = make_pictures(request, settings, wanted.output, on_row, asked, has_grid=wanted.has_grid)
+        report = make_pictures(
+            request, settings, wanted.output, on_row, asked, has_grid=wanted.has_grid, previewer=wanted.previewer
+        )
     seconds = time.perf_counter() - started
     if wanted.as_json:
         typer.echo(json.dumps(as_object(report, seconds), ensure_ascii=True))
@@ -121,7 +130,14 @@ def run_file(path: Path, base: TextToImage, asked: Asked, settings: Settings, wa
             started = time.perf_counter()
             with numbered(path, number), progress(wanted.as_json) as on_row:
                 report = make_pictures(
-                    request, settings, wanted.output, on_row, asked, workspace=workspace, has_grid=wanted.has_grid
+                    request,
+                    settings,
+                    wanted.output,
+                    on_row,
+                    asked,
+                    workspace=workspace,
+                    has_grid=wanted.has_grid,
+                    previewer=wanted.previewer,
                 )
             seconds = time.perf_counter() - started
             if not wanted.as_json:
@@ -129,6 +145,70 @@ def run_file(path: Path, base: TextToImage, asked: Asked, settings: Settings, wa
             objects.append({"line": number, **as_object(report, seconds)})
     if wanted.as_json:
         typer.echo(json.dumps({"jobs": objects}, ensure_ascii=True))
+
+
+def is_folder(request: TextToImage) -> bool:
+    """Whether the request starts from many pictures."""
+    if request.start is None:
+        return False
+    from hayate.pipeline.start_files import is_many
+
+    return is_many(Path(request.start.path))
+
+
+def run_files(base: TextToImage, asked: Asked, settings: Settings, wanted: Wanted) -> None:
+    """Makes one job of each picture, with the same models in memory; a picture that fails is reported, and passed over.
+
+    All have one seed, as there is one request.
+    Raises: HayateError for what is wrong with all of them, typer.Exit with 1 if one failed.
+    """
+    import secrets
+
+    from hayate.pipeline.formats import Format
+    from hayate.pipeline.prepared import check_request
+    from hayate.pipeline.session import make_pictures
+    from hayate.pipeline.start_files import output_for, start_files
+    from hayate.pipeline.workspace import Workspace
+
+    first = base.start
+    assert first is not None
+    if base.seed in (None, -1):
+        base = replace(base, seed=secrets.randbelow(2**32))
+    files = start_files(Path(first.path), None if first.mask is None else Path(first.mask))
+    check_request(replace(base, start=None), settings, asked)
+    folder, ending = wanted.output or settings.outputs_dir, Format(name=settings.format).ending
+    objects: list[dict[str, Any]] = []
+    with Workspace(settings) as workspace:
+        for number, file in enumerate(files, start=1):
+            started, place = time.perf_counter(), f"{number}/{len(files)}"
+            start = replace(first, path=str(file.picture), mask=None if file.mask is None else str(file.mask))
+            try:
+                with progress(wanted.as_json, place) as on_row:
+                    report = make_pictures(
+                        replace(base, start=start),
+                        settings,
+                        output_for(file.picture, folder, ending),
+                        on_row,
+                        asked,
+                        workspace=workspace,
+                        has_grid=wanted.has_grid,
+                        previewer=wanted.previewer,
+                    )
+            except OutputError:
+                raise  # no other picture could be written either
+            except HayateError as error:
+                typer.echo(f"{place} failed: {error}", err=True)
+                objects.append({"image": str(file.picture), "error": str(error)})
+                continue
+            seconds = time.perf_counter() - started
+            if not wanted.as_json:
+                typer.echo(place, err=True)
+                show(report, seconds)
+            objects.append({"image": str(file.picture), **as_object(report, seconds)})
+    if wanted.as_json:
+        typer.echo(json.dumps({"jobs": objects}, ensure_ascii=True))
+    if any("error" in each for each in objects):
+        raise typer.Exit(1)
 
 
 def begin_with(
@@ -199,8 +279,8 @@ def summary(report: Report, seconds: float) -> str:
 
 
 @contextmanager
-def progress(is_silent: bool) -> Iterator[StepCallback]:
-    """A bar with it/s on standard error; silent for `--json` and where nobody watches."""
+def progress(is_silent: bool, place: str = "") -> Iterator[StepCallback]:
+    """A bar with it/s on standard error, `place` before it; silent for `--json` and where nobody watches."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -216,11 +296,11 @@ def progress(is_silent: bool) -> Iterator[StepCallback]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("loading", total=None, speed="")
+        task = bar.add_task(f"{place} loading".lstrip(), total=None, speed="")
 
         def on_row(done: int, rows: int) -> None:
             if done == 1:
-                bar.reset(task, total=rows, description="sampling", completed=1)
+                bar.reset(task, total=rows, description=f"{place} sampling".lstrip(), completed=1)
             speed = bar.tasks[task].speed
             bar.update(task, completed=done, total=rows, speed=f"{speed:.2f} it/s" if speed else "")
 

@@ -42,6 +42,10 @@ COMMANDS = MappingProxyType(
         "info": Command("hayate.cli.info", "info FILE", "what a picture was made with"),
         "plan": Command("hayate.cli.plan", "plan", "what would compute a picture, and why"),
         "plot": Command("hayate.cli.plot", "plot PROMPT --x AXIS", "an X/Y/Z plot, with the time of every cell"),
+        "matrix": Command("hayate.cli.matrix", 'matrix "A|B|C"', "every combination of a prompt's parts, and a sheet"),
+        "loopback": Command(
+            "hayate.cli.loopback", "loopback PROMPT --image FILE", "img2img of its own result, again and again"
+        ),
         "bench": Command("hayate.cli.bench", "bench PRESET | history | report …", "measure it on this machine"),
         "tune": Command("hayate.cli.tune", "tune", "find what wins on this machine, and keep it"),
         "models": Command(

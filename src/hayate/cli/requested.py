@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from hayate.cli.options import given_of, parse_size
 from hayate.errors import UsageError
 from hayate.flags import device_from, given
 from hayate.request import Hires, StartImage
+
+if TYPE_CHECKING:
+    from hayate.pipeline.previews import Previewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +91,11 @@ class Drawn:
 class Started:
     """A picture to start from."""
 
-    image: Annotated[Path | None, typer.Option(help="A picture to start from (img2img).")] = None
+    image: Annotated[Path | None, typer.Option(help="A picture to start from (img2img), or a folder of them.")] = None
     denoising: Annotated[float | None, typer.Option(help="How much of it is made anew, 0 to 1; else 0.75.")] = None
     resize_mode: Annotated[str | None, typer.Option(help="just resize, crop, fill or latent.")] = None
     noise_multiplier: Annotated[float | None, typer.Option(help="A factor on its first noise.")] = None
-    mask: Annotated[Path | None, typer.Option(help="White where it is made anew (inpainting).")] = None
+    mask: Annotated[Path | None, typer.Option(help="White where it is made anew (inpainting), or a folder.")] = None
     mask_blur: Annotated[int | None, typer.Option(help="How soft the mask's edge is, in pixels; else 4.")] = None
     invert_mask: Annotated[
         bool | None, typer.Option("--invert-mask/--no-invert-mask", help="Make anew what is black.")
@@ -188,6 +191,29 @@ class Enlarged:
         return {"hires": second}
 
 
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Pictures while they are made."""
+
+    preview: Annotated[Path | None, typer.Option(metavar="FILE", help="Show them here while they are made.")] = None
+    preview_every: Annotated[int, typer.Option(metavar="N", help="After every N evaluations.")] = 5
+    preview_vae: Annotated[Path | None, typer.Option(help="A TAESD file that makes the previews.")] = None
+
+    def previewer(self) -> Previewer | None:
+        """What writes the previews, if they are asked for.
+
+        Raises: UsageError, ModelFileError.
+        """
+        if self.preview is None:
+            if self.preview_vae is not None:
+                raise UsageError("--preview-vae needs the file that it is for", hint="--preview FILE.png")
+            return None
+        from hayate.pipeline.previews import Previewer, file_publisher
+
+        return Previewer(file_publisher(self.preview), every=self.preview_every, tiny_vae=self.preview_vae)
+
+
 ANY = Drawn()
 FROM_NOISE = Started()
 AT_ONCE = Enlarged()
+UNWATCHED = Watched()

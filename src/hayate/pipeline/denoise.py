@@ -17,6 +17,8 @@ from hayate.samplers.table import Noise, StepTable
 
 StepCallback = Callable[[int, int], None]
 """Called after each row with the number of rows done and of all rows."""
+DenoisedCallback = Callable[[int, int, Tensor], None]
+"""Called like a StepCallback, with the denoised latents as well, which it may read and must not change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -107,10 +109,12 @@ def denoise(
     on_row: StepCallback,
     reuse: FeatureReuse | None = None,
     acted: Acted | None = None,
+    on_denoised: DenoisedCallback | None = None,
 ) -> Tensor:
     """The latents at the end of `table`.
 
-    `reuse` says which evaluations take another's deep features; `acted` is told what was left out.
+    `reuse` says which evaluations take another's deep features; `acted` is told what was left out; `on_denoised` is
+    shown what the picture would be by now.
 
     Shapes: → [B, 4, h, w] float32, not looked at: pipeline.guards does, after the loop.
     """
@@ -141,6 +145,8 @@ def denoise(
         drawn = nothing if wanted is None else noise.draw(wanted)
         columns = torch.cat([state, torch.stack([denoised, negative, drawn])])
         state = (plan.matrix[row] @ columns.flatten(1)).view_as(state)
+        if on_denoised is not None:
+            on_denoised(row + 1, rows, denoised)
         on_row(row + 1, rows)
     return noise.kept(state[0])
 

@@ -16,6 +16,7 @@ from hayate.errors import EngineError, clip
 from hayate.models.clip import Inserted, TextEncoding
 from hayate.models.config import ModelConfig
 from hayate.pipeline.acted import Acted
+from hayate.pipeline.denoise import DenoisedCallback
 from hayate.pipeline.tiles import PX_PER_LAT, decode_tiled, encode_tiled, smaller_tile
 from hayate.runtime.evidence import Evidence
 from hayate.runtime.precision import Precision, dtype_name
@@ -59,6 +60,8 @@ class Guard:
     """Tiles that the VAE decoded."""
     acted: Acted = field(default_factory=Acted)
     """What the loop left out; the loop's to count."""
+    on_denoised: DenoisedCallback | None = None
+    """Whom the loop shows the picture before it is done."""
 
     @property
     def config(self) -> ModelConfig:

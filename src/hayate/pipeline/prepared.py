@@ -17,7 +17,7 @@ from hayate.pipeline.canvas import canvas_size
 from hayate.pipeline.enlarge import enlarger_of
 from hayate.pipeline.inversions import NOTHING
 from hayate.pipeline.noise import resolve_source
-from hayate.pipeline.pictures import read_picture, read_start
+from hayate.pipeline.pictures import InMemory, read_picture, read_start
 from hayate.pipeline.resolve import Job, check_names, resolve, upscaler_file
 from hayate.pipeline.tiles import check_tile
 from hayate.pipeline.workspace import Workspace
@@ -75,9 +75,17 @@ class Prepared:
     """Why the noise is drawn where it is, if not because it was asked for."""
 
 
-def prepare_request(request: TextToImage, settings: Settings, asked: Asked | None, workspace: Workspace) -> Prepared:
+def prepare_request(
+    request: TextToImage,
+    settings: Settings,
+    asked: Asked | None,
+    workspace: Workspace,
+    *,
+    instead: InMemory | None = None,
+) -> Prepared:
     """Decides everything that a request leaves open; hashing of its files begins.
 
+    `instead` is a picture to start from in place of the request's.
     Raises: HayateError for whatever can be wrong with it, before any model is loaded.
     """
     validate(request)
@@ -86,7 +94,7 @@ def prepare_request(request: TextToImage, settings: Settings, asked: Asked | Non
     decided = _decide(request, settings, asked, files.model)
     job, plan, start = decided.job, decided.plan, decided.job.request.start
     if start is not None:
-        job = job.with_start(read_start(start, job.width_px, job.height_px))
+        job = job.with_start(read_start(start, job.width_px, job.height_px, instead))
     inverted = job.style.inverted.joined(NOTHING if job.second is None else job.second.style.inverted)
     files = replace(
         files,

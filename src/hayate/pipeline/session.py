@@ -23,8 +23,10 @@ from hayate.pipeline.infotext import format_infotext
 from hayate.pipeline.names import NameFacts, fill_pattern
 from hayate.pipeline.overlap import Worker
 from hayate.pipeline.parameters import Speed, describe, record, schedule_label
+from hayate.pipeline.pictures import InMemory
 from hayate.pipeline.png import Target, check_writable, resolve_target, save_grid, save_picture
 from hayate.pipeline.prepared import Files, Prepared, prepare_request
+from hayate.pipeline.previews import Previewer
 from hayate.pipeline.resolve import Job
 from hayate.pipeline.safe_types import FILE_NAME, SafeTypes
 from hayate.pipeline.text2image import text2image
@@ -64,6 +66,8 @@ class Report:
     """What the pictures' records call `speed`, with all pictures saved."""
     grid: Path | None = None
     """All pictures in one, if that was asked for and there are several."""
+    pixels: tuple[np.ndarray, ...] = ()
+    """The pictures themselves, each [H, W, 3] uint8, if they were to be kept."""
 
 
 def make_pictures(
@@ -75,29 +79,48 @@ def make_pictures(
     *,
     workspace: Workspace | None = None,
     has_grid: bool = False,
+    instead: InMemory | None = None,
+    keeps_pixels: bool = False,
+    previewer: Previewer | None = None,
 ) -> Report:
     """Makes and saves the pictures of `request`; whatever can be wrong is found before the model is loaded.
 
     `workspace` keeps what the next request can use; without one nothing is kept. With `has_grid` all pictures are saved
-    in one as well.
+    in one as well. `instead` is a picture to start from in place of the request's; with `keeps_pixels` the report has
+    the pictures themselves; `previewer` is shown each picture while it is made.
     Raises: HayateError; pictures that were sampled by then are saved.
     """
     if workspace is None:
         with Workspace(settings, is_lasting=False) as own:
-            return make_pictures(request, settings, output, on_row, asked, workspace=own, has_grid=has_grid)
+            return make_pictures(
+                request,
+                settings,
+                output,
+                on_row,
+                asked,
+                workspace=own,
+                has_grid=has_grid,
+                instead=instead,
+                keeps_pixels=keeps_pixels,
+                previewer=previewer,
+            )
     format_ = Format(name=settings.format, quality=settings.quality)
     target = resolve_target(output or settings.outputs_dir, format_)
     check_format(target.format)
-    prepared = prepare_request(request, settings, asked, workspace)
+    prepared = prepare_request(request, settings, asked, workspace, instead=instead)
     check_fits(target.format, prepared.job.prompt_text, prepared.job.negative_text)
     check_writable(target)
     reset_peak_memory(prepared.plan.device.torch)
     started = time.perf_counter()
     guard = load_guard(prepared, settings, workspace)
     making = Making(guard=guard, prepared=prepared, target=target, workspace=workspace)
-    making.pattern, making.has_grid = settings.filename_pattern, has_grid
+    making.pattern, making.has_grid, making.keeps_pixels = settings.filename_pattern, has_grid, keeps_pixels
+    making.previewer = previewer
     making.seconds["load"] = time.perf_counter() - started
-    return making.run(on_row)
+    if previewer is None:
+        return making.run(on_row)
+    with previewer.watching(prepared, guard):
+        return making.run(on_row)
 
 
 def load_guard(prepared: Prepared, settings: Settings, workspace: Workspace) -> Guard:
@@ -182,7 +205,9 @@ class Making:
     """Of the pictures' names."""
     has_grid: bool = False
     pixels: list[np.ndarray] = field(default_factory=list)
-    """The pictures of the grid."""
+    """The pictures of the grid, or those to be kept."""
+    keeps_pixels: bool = False
+    previewer: Previewer | None = None
     started: datetime = field(default_factory=lambda: datetime.now().astimezone())
 
     @property
@@ -205,8 +230,10 @@ class Making:
                 about = record(self.job, self._plan(), self._speed(), self._notes())
                 for index in range(len(batch.pictures)):
                     worker.put(partial(self._save, batch, index, about))
-                self.pixels.extend(batch.pictures if self.has_grid else ())
-        grid = self._save_grid(worker.results)
+                self.pixels.extend(batch.pictures if self.has_grid or self.keeps_pixels else ())
+        if self.previewer is not None:
+            self.guard.notes.extend(self.previewer.end())
+        grid = self._save_grid(worker.results) if self.has_grid else None
         config = self.guard.config
         return Report(
             pictures=worker.results,
@@ -217,6 +244,7 @@ class Making:
             rows=self.rows,
             speed=self._speed().as_object(),
             grid=grid,
+            pixels=tuple(self.pixels) if self.keeps_pixels else (),
         )
 
     def _count(self, batch: Batch) -> None:
@@ -244,6 +272,7 @@ class Making:
                 *self.guard.acted.evidence(self.plan.approximate),
                 attention_evidence(self.plan.attention),
                 *self.workspace.evidence(),
+                *(() if self.previewer is None else (self.previewer.evidence(),)),
             ),
         )
 

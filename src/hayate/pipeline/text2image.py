@@ -187,6 +187,7 @@ def sample(
             on_row=on_row,
             reuse=FeatureReuse(job.approximate.deepcache) if job.approximate.deepcache > 1 else None,
             acted=guard.acted,
+            on_denoised=guard.on_denoised,
         )
         if guard.is_good(latents):
             _await(latents)

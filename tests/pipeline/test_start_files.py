@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
     write_tiny(path, Family.SD1)
     return path
+
+
+def write_bomb(path: Path) -> None:
+    """A PNG of a few kilobytes that claims 400 million pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(2501 * 100))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
 
 
 @pytest.fixture
@@ -72,15 +85,16 @@ def test_a_broken_file_is_reported_and_the_others_are_made(
     model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "bad.png").write_bytes(b"")
+    write_bomb(folder / "bomb.png")
     out = tmp_path / "out"
     words = ["generate", "a red sun", "--model", str(model), "--steps", "2", "--seed", "7", "-o", str(out)]
     assert main([*words, "--image", str(folder)]) == 1
     shown = capsys.readouterr()
     assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png", "c.png"]
     assert shown.out.splitlines() == [str(out / f"{name}.png") for name in "abc"]
-    assert "3/4 failed" in shown.err
+    assert "3/5 failed" in shown.err
+    assert "4/5 failed" in shown.err
     assert "bad.png" in shown.err
-    (folder / "bad.png").unlink()
     assert main([*words, "--image", str(folder / "b.png"), "--json"]) == 0
     alone = json.loads(capsys.readouterr().out)["images"][0]["path"]
     assert np.array_equal(np.asarray(Image.open(alone)), np.asarray(Image.open(out / "b.png")))

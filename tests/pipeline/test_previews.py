@@ -46,10 +46,20 @@ def made(model: Path, settings: Settings, previewer: Previewer | None = None, **
     return make_pictures(request, settings, None, lambda done, rows: None, previewer=previewer, keeps_pixels=True)
 
 
-def test_the_picture_is_the_same_bit_for_bit(model: Path, settings: Settings) -> None:
+def test_latents_and_picture_are_the_same_bit_for_bit(model: Path, settings: Settings, monkeypatch) -> None:
+    latents: list[torch.Tensor] = []
+
+    def kept(*args: Any, **words: Any) -> torch.Tensor:
+        latents.append(denoise(*args, **words).clone())
+        return latents[-1]
+
+    monkeypatch.setattr(text2image, "denoise", kept)
     seen: list[Preview] = []
     more = {"batch_size": 2, "hires": Hires(scale=1.5, steps=3)}
     plain, watched = (made(model, settings, each, **more) for each in (None, Previewer(seen.append, every=1)))
+    assert len(latents) == 4  # two passes each
+    assert torch.equal(latents[0], latents[2])
+    assert torch.equal(latents[1], latents[3])
     for one, other in zip(plain.pixels, watched.pixels, strict=True):
         assert np.array_equal(one, other)
     assert {preview.picture.shape for preview in seen} <= {(72, 128, 3), (104, 192, 3)}

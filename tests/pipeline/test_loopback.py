@@ -168,6 +168,12 @@ def test_what_can_not_be_is_said(loops: Loops, error: type[UsageError], model: P
     assert raised.value.hint
 
 
+def test_a_canvas_that_would_grow_with_every_loop_is_refused(model: Path, picture: Path) -> None:
+    start = StartImage(path=str(picture), extend_px=(8, 0, 0, 0))
+    with pytest.raises(UsageError, match="canvas"):
+        check_loopback(request_for(model, picture, start=start), Loops())
+
+
 def test_the_command_names_what_is_missing(
     model: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -127,6 +127,8 @@ def check_loopback(request: TextToImage, loops: Loops) -> StartImage:
     loops.check()
     if request.start is None:
         raise UsageError("a loopback needs a picture to start from", hint="--image FILE")
+    if any(request.start.extend_px):
+        raise UsageError("a loopback has no larger canvas", hint="make that first, and begin with what comes of it")
     if request.batch_size not in (None, 1):
         raise UsageError("a loopback makes one picture at a time", hint="--batch-count repeats it")
     return request.start

@@ -188,6 +188,12 @@ def start_files(folder: Path, more: Mapping[str, Any]) -> dict[str, Any]:
     asked=Asked(),
     format="png",
 )
+@example(
+    request=replace(LITERAL, sampler="DDIM CFG++", steps=3),
+    more={"hires": Hires(sampler="DPM fast")},
+    asked=Asked(s_min_uncond=1.5, guidance_interval=(0.3, 5.0)),
+    format="png",
+)
 @given(
     request=REQUESTS,
     more=st.just({}) | HIRES.map(lambda hires: {"hires": hires}) | STARTS,

@@ -39,6 +39,8 @@ def describe(job: Job, guidance: Guidance, number: int, model: Mapping[str, str]
     seed, subseed = job.seeds_of(number)
     is_variation = job.subseed_strength > 0
     resize = job.seed_resize_from_px
+    # One pass may need what the other leaves out: whoever reads the keys finds that out again.
+    methods = next((each.approximate for each in _passes(job) if each.approximate.limits_guidance()), job.approximate)
     values: dict[str, str | float | None] = {
         "Steps": job.steps,
         "Sampler": job.sampler.name,
@@ -56,10 +58,10 @@ def describe(job: Job, guidance: Guidance, number: int, model: Mapping[str, str]
         "ENSD": job.ensd or None if any(Fresh in map(type, each.table.noise) for each in _passes(job)) else None,
         "RNG": None if job.noise_source is NoiseSource.GPU else job.noise_source.value,
         "Emphasis": job.style.emphasis.value if _emphasis_matters(job) else None,
-        "NGMS": job.approximate.s_min_uncond or None,
+        "NGMS": methods.s_min_uncond or None,
         "Pad conds": "True" if guidance.has_padding else None,
         **_tuning(job),
-        **_shortcuts(job.approximate),
+        **_shortcuts(methods),
         "Version": f"Hayate {__version__}",
     }
     return Infotext(prompt=job.prompt_text, negative_prompt=job.negative_text, parameters=order_parameters(values))

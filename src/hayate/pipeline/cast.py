@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from hayate.engines.base import Engine, Part
 from hayate.errors import EngineError
 from hayate.pipeline.guards import Guard, Shortage, attempt, free_memory
@@ -91,6 +93,7 @@ class Cast:
         message = f"out of memory while loading {player.model.name}: {engine.reason}"
         raise EngineError(message, hint=f"{needed}; {_less_memory(plan)}")
 
+    @torch.inference_mode(mode=False)  # the loop asks too, and weights made in its mode could not be edited
     def _asked(self, player: Player, precision: Precision) -> Engine:
         return self._workspace.engine(player.model, self._vae, self._plan, precision, loras=player.loras)
 

@@ -265,7 +265,9 @@ AXES: Mapping[str, tuple[Callable[[str], Any], Callable[[list[str]], Change]]] =
     }
 )
 """Every axis: how its values are read, and what makes their change."""
-_SLOW = frozenset({"Checkpoint name", "VAE", "Precision", "Layers", "Compile"})
+_SLOW = frozenset(
+    {"Checkpoint name", "Refiner checkpoint", "Hires checkpoint", "VAE", "Precision", "Layers", "Compile"}
+)
 
 
 def axes_page() -> str:

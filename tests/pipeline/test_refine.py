@@ -16,10 +16,12 @@ from torch import Tensor
 from hayate.engines.reuse import FeatureReuse
 from hayate.errors import UsageError
 from hayate.models.config import SD1, SD2, SDXL, Family, ModelConfig, Prediction
+from hayate.pipeline.encode import TextStyle, encode_texts
 from hayate.pipeline.guards import Guard
 from hayate.pipeline.refine import check_space, refine, switch_row
 from hayate.pipeline.resolve import Job, resolve
 from hayate.pipeline.text2image import sample, tell
+from hayate.prompt.tokenizer import load_tokenizer
 from hayate.request import Hires, TextToImage
 from hayate.samplers.catalogue import build
 from hayate.samplers.sigmas import scaled_linear, zero_terminal_snr
@@ -172,6 +174,23 @@ def test_latents_are_those_of_a_plain_loop_over_both(
         assert relative_error(latents, expected) <= 1e-3
         alone = plain_loop((models[0], models[0]), sampler, at, noise)
         assert relative_error(expected, alone) > 0.02, "the refiner makes a difference"
+
+
+@pytest.mark.parametrize(("is_negative", "score"), [(False, 6.0), (True, 2.5)])
+@torch.inference_mode()
+def test_sdxls_refiner_is_told_of_size_corner_and_score(is_negative: bool, score: float) -> None:
+    """By diffusers' embedding of the five numbers that its own pipeline gives the refiner."""
+    from diffusers.models.embeddings import get_timestep_embedding
+
+    model = Model(tiny_refiner(), 7)
+    style = TextStyle(tokenizer=load_tokenizer(), width_px=WIDTH, height_px=HEIGHT)
+    (found,) = encode_texts(model.engine, [PROMPT], style, is_negative=is_negative)
+    _, pooled = reference_embeddings(model.references, model.config, PROMPT_IDS)
+    numbers = torch.tensor([HEIGHT, WIDTH, 0.0, 0.0, score])
+    told = get_timestep_embedding(numbers, 256, flip_sin_to_cos=True, downscale_freq_shift=0).flatten()
+    assert pooled is not None
+    assert found.vector is not None
+    torch.testing.assert_close(found.vector, torch.cat([pooled[0], told]), atol=1e-4, rtol=1e-4)
 
 
 LEVELS = scaled_linear().sigmas

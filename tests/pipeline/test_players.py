@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from hayate.engines.store import ModelStore
 from hayate.errors import TensorMismatch, UnknownName, UsageError
+from hayate.models.config import Family
 from hayate.pipeline.prepared import prepare_request
 from hayate.pipeline.workspace import Workspace
 from hayate.request import Hires
 from hayate.settings import Settings
+from hayate.weights.embedding import read_embedding
 from tests.pipeline.several import SDP, made, pixels, request_for, same
+from tests.tiny_models import tiny_config
 
 
 def test_the_model_itself_is_no_refiner(own: Settings) -> None:
@@ -67,6 +75,23 @@ def test_a_lora_that_the_refiner_has_no_place_for_is_in_the_first_model_alone(ow
     assert not same(pixels(report), pixels(made(own, **words)))
     with pytest.raises(TensorMismatch):
         made(own, prompt="a red sun<lora:ink>", **words)
+
+
+def test_an_embedding_is_told_to_each_model_that_it_fits(own: Settings, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    save_file({"emb_params": torch.randn(2, 64)}, tmp_path / "mist.safetensors")
+    both = {"clip_l": torch.randn(2, 64), "clip_g": torch.randn(2, 128)}
+    save_file(both, tmp_path / "fog.safetensors")
+    there = replace(own, embeddings_dir=tmp_path)
+    refined = made(there, prompt="a red sun, mist", refiner="copy")
+    assert same(pixels(refined), pixels(made(there, prompt="a red sun, mist")))
+    assert not same(pixels(refined), pixels(made(own, prompt="a red sun, mist")))
+    report = made(there, prompt="a red sun, fog", model="xl", refiner="xl refiner")
+    assert any(note.startswith("for the refiner the embedding fog is left out") for note in report.notes)
+    config = tiny_config(Family.SDXL_REFINER)
+    config = replace(config, text=(replace(config.text[0], width=128),))
+    (found,) = read_embedding(tmp_path / "fog.safetensors", config) or ()
+    assert torch.equal(found, both["clip_g"]), "the vectors for SDXL's second encoder, which is the refiner's own"
 
 
 @pytest.mark.parametrize(("base", "refiner"), [("nine", "copy"), ("copy", "nine")])

@@ -14,7 +14,7 @@ from hayate.errors import UnknownName, UsageError
 from hayate.models.config import Family, ModelConfig
 from hayate.pipeline.encode import TextStyle
 from hayate.pipeline.guidance import GuidanceScale
-from hayate.pipeline.inversions import find_inversions
+from hayate.pipeline.inversions import NOTHING, Inverted, find_inversions
 from hayate.pipeline.loras import find_loras
 from hayate.pipeline.noise import NoiseRequest, NoiseSource
 from hayate.pipeline.pictures import Start
@@ -100,6 +100,8 @@ class Job:
     """What the prompt adds to the weights."""
     refined: Refined | None = None
     """The end of this pass that another model makes."""
+    refiner_inverted: Inverted = NOTHING
+    """The textual inversions that fit that model."""
 
     @property
     def role(self) -> Role:
@@ -198,12 +200,12 @@ def resolve(
         raise UsageError(message, hint="choose a base model, and this one with --refiner")
     first = resolve_pass(request, settings, config)
     if request.hires is None:
-        return _with_refiner(first, config, refiner)
-    second = _with_refiner(second_pass(first, settings, hires or config), hires or config, refiner)
+        return _with_refiner(first, settings, config, refiner)
+    second = _with_refiner(second_pass(first, settings, hires or config), settings, hires or config, refiner)
     return replace(first, second=second, notes=tuple(dict.fromkeys((*first.notes, *second.notes))))
 
 
-def _with_refiner(job: Job, config: ModelConfig, refiner: ModelConfig | None) -> Job:
+def _with_refiner(job: Job, settings: Settings, config: ModelConfig, refiner: ModelConfig | None) -> Job:
     """A pass whose end is made by a refiner, where it has one; else a note says why not."""
     request = job.request
     if refiner is None:
@@ -217,7 +219,16 @@ def _with_refiner(job: Job, config: ModelConfig, refiner: ModelConfig | None) ->
     if refined is None:
         note = f"the refiner does not act: no step comes so late that it would switch at {at:g}"
         return replace(job, notes=(*job.notes, note))
-    return replace(job, refined=refined)
+    notes: list[str] = []
+    kind = (job.style.tokenizer, job.style.emphasis)
+    inverted = find_inversions(_stages(job.prompt, job.negative), kind, settings.embeddings_dir, refiner, notes)
+    told = (f"for the refiner {note}" for note in notes if refiner.text != config.text)
+    return replace(job, refined=refined, refiner_inverted=inverted, notes=(*job.notes, *told))
+
+
+def _stages(*prompts: Prompt) -> list[str]:
+    """All texts that prompts become."""
+    return [stage.text for each in prompts for part in each.subprompts for stage in part.stages]
 
 
 def second_pass(first: Job, settings: Settings, config: ModelConfig) -> Job:
@@ -302,11 +313,12 @@ def resolve_pass(
     loras = find_loras(split_extra_networks(texts[0])[1], settings.lora_dir, notes)
     tokenizer = load_tokenizer()
     emphasis = choose(Emphasis, "emphasis mode", first_given(request.emphasis, settings.emphasis))
-    stages = [stage.text for each in (prompt, negative) for part in each.subprompts for stage in part.stages]
     style = TextStyle(
         tokenizer=tokenizer,
         emphasis=emphasis,
-        inverted=find_inversions(stages, (tokenizer, emphasis), settings.embeddings_dir, config, notes),
+        inverted=find_inversions(
+            _stages(prompt, negative), (tokenizer, emphasis), settings.embeddings_dir, config, notes
+        ),
         comma_backtrack=settings.comma_backtrack,
         clip_skip=_clip_skip(first_given(request.clip_skip, settings.clip_skip, 1), config, notes),
         width_px=width_px,

@@ -246,9 +246,10 @@ class Takeover:
         return Turn(guidance=told.guidance, conditions=told.conditions, noise=noise)
 
     def _refining(self) -> Job:
-        """The pass as the refiner knows its timesteps."""
-        assert self._job.refined is not None
-        return replace(self._job, table=self._job.refined.table)
+        """The pass as the refiner knows its timesteps and its words."""
+        job = self._job
+        assert job.refined is not None
+        return replace(job, table=job.refined.table, style=replace(job.style, inverted=job.refiner_inverted))
 
 
 def latent_noise(job: Job, request: NoiseRequest, image: Tensor | None = None) -> LatentNoise:

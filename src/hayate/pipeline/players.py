@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from hayate.engines.loras import LoraUse
-from hayate.errors import ModelFileError
+from hayate.errors import TensorMismatch
 from hayate.models.config import ModelConfig
 from hayate.pipeline.refine import Role, check_space
 from hayate.pipeline.resolve import Job
@@ -68,23 +69,19 @@ def read_configs(paths: Mapping[Role, Path]) -> dict[Role, ModelConfig]:
 def players_of(
     job: Job, paths: Mapping[Role, Path], configs: Mapping[Role, ModelConfig]
 ) -> tuple[dict[Role, Player], list[str]]:
-    """The job's models with their LoRAs, and a note for each LoRA that a refiner goes without.
+    """The job's models with their LoRAs, and a note for each LoRA that another model than the first goes without.
 
-    Raises: ModelFileError for a LoRA that does not fit the model of its pass.
+    Raises: ModelFileError for a LoRA that does not fit the first model.
     """
-    base = Player(model=paths["base"], config=configs["base"], loras=job.loras)
-    players: dict[Role, Player] = {"base": base}
+    notes: list[str] = []
+    players: dict[Role, Player] = {"base": _first(job.loras, paths, configs)}
     if job.second is not None:
-        role: Role = "hires" if "hires" in paths else "base"
-        players["hires"] = Player(model=paths[role], config=configs[role], loras=job.second.loras)
-    for player in players.values():
-        for use in player.loras:
-            read_adapter(use.path, player.config)
+        loras = job.second.loras
+        is_same = "hires" not in paths
+        players["hires"] = _first(loras, paths, configs) if is_same else _other("hires", loras, (paths, configs), notes)
     last = job.second or job
-    if last.refined is None:
-        return players, []
-    loras, notes = _fitting(last.loras, configs["refiner"])
-    players["refiner"] = Player(model=paths["refiner"], config=configs["refiner"], loras=loras)
+    if last.refined is not None:
+        players["refiner"] = _other("refiner", last.loras, (paths, configs), notes)
     return players, notes
 
 
@@ -94,14 +91,33 @@ def read_config(path: Path) -> ModelConfig:
         return detect_checkpoint(checkpoint)
 
 
-def _fitting(loras: Sequence[LoraUse], config: ModelConfig) -> tuple[tuple[LoraUse, ...], list[str]]:
-    """The LoRAs that the refiner has places for. Source: A1111 behaviour: layers without a match are passed over."""
-    found, notes = [], []
+_TITLES: Mapping[Role, str] = MappingProxyType({"hires": "the second pass' model", "refiner": "the refiner"})
+
+
+def _first(loras: tuple[LoraUse, ...], paths: Mapping[Role, Path], configs: Mapping[Role, ModelConfig]) -> Player:
+    """The first model with LoRAs that all fit it."""
+    for use in loras:
+        read_adapter(use.path, configs["base"])
+    return Player(model=paths["base"], config=configs["base"], loras=loras)
+
+
+def _other(
+    role: Role,
+    loras: Sequence[LoraUse],
+    models: tuple[Mapping[Role, Path], Mapping[Role, ModelConfig]],
+    notes: list[str],
+) -> Player:
+    """Another model with those of the LoRAs that it has places for.
+
+    Source: A1111 behaviour: layers without a match are passed over.
+    """
+    path, config = models[0][role], models[1][role]
+    found = []
     for use in loras:
         try:
             read_adapter(use.path, config)
-        except ModelFileError:
-            notes.append(f"LoRA {use.name} is not put into the refiner: it is for another architecture")
+        except TensorMismatch:
+            notes.append(f"LoRA {use.name} is not put into {_TITLES[role]}: it is for another architecture")
         else:
             found.append(use)
-    return tuple(found), notes
+    return Player(model=path, config=config, loras=tuple(found))

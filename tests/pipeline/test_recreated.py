@@ -25,7 +25,7 @@ from hayate.models.config import Family
 from hayate.pipeline.infotext import Infotext, parse_infotext
 from hayate.pipeline.pasted import paste_picture
 from hayate.pipeline.pasted_start import start_files as start_files_of
-from hayate.pipeline.prepared import read_config
+from hayate.pipeline.players import read_config
 from hayate.pipeline.session import make_pictures
 from hayate.pipeline.workspace import Workspace
 from hayate.request import FILLS, LATENT_UPSCALERS, PIXEL_UPSCALERS, RESIZE_MODES, Hires, StartImage, TextToImage

@@ -29,6 +29,8 @@ FREE_BYTES = 2 * 1024**3
 TORCH_INDEX = "https://download.pytorch.org/whl/"
 VOCABULARY = "open_clip_torch"
 """Its wheel carries CLIP's vocabulary; nothing imports it, so none of its dependencies are wanted."""
+UPSCALING = ("spandrel", "einops")
+"""For the tests of upscalers; spandrel asks for a torchvision that is not needed, docs/decisions/dependencies.md."""
 
 
 class Home(NamedTuple):
@@ -175,8 +177,9 @@ def install(home: Home, extras: tuple[str, ...]) -> None:
             step(f"torch {pin('torch')}: up to 3 GB to load", home.python, torch_command(pins))
         project = f"{ROOT}[{','.join(extras)}]" if extras else str(ROOT)
         step("packages", home.python, ["pip", "install", "--constraint", str(pins), "--editable", project])
-        vocabulary = f"{VOCABULARY}=={pin(VOCABULARY)}"
-        step("CLIP vocabulary", home.python, ["pip", "install", "--no-deps", vocabulary])
+        alone = (VOCABULARY, *UPSCALING) if "test" in extras else (VOCABULARY,)
+        pinned = [f"{name}=={pin(name)}" for name in alone]
+        step("CLIP vocabulary", home.python, ["pip", "install", "--no-deps", *pinned])
     except KilledError:
         raise
     except SetupError:

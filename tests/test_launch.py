@@ -107,6 +107,8 @@ def test_whatever_the_stamp_covers_installs_again(world: World, change: str, mon
 def test_the_test_extra_is_stamped_by_itself(world: World) -> None:
     world.start("test", "-x")
     assert world.steps[2][-1] == f"{world.root}[test]"
+    names = [each.partition("==")[0] for each in world.steps[3]]
+    assert names == ["pip", "install", "--no-deps", "open_clip_torch", "spandrel", "einops"], "without torchvision"
     assert world.launched[1:] == ["-m", "pytest", "-x"]
     world.start("info")
     assert world.steps == []

@@ -31,6 +31,8 @@ class StartImage:
     mask_blur: int = 4
     is_mask_inverted: bool = False
     fill: str = "original"
+    extend_px: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """Left, top, right, bottom: so much is added around the picture, and made anew with what is under the mask."""
     padding_px: int | None = None
     """With a number only the masked part is made, that much around it, at the job's whole size; None makes all."""
 
@@ -55,6 +57,7 @@ class Hires:
     height_px: int | None = None
     """With a width or a height, that instead of the scale; the other side follows."""
     upscaler: str = "Latent"
+    """One of the above, or the name of a file in `upscalers_dir`."""
     denoising: float = 0.7
     steps: int | None = None
     sampler: str | None = None
@@ -176,9 +179,7 @@ def _check_hires(hires: Hires) -> None:
         _check_number("hires steps", hires.steps, Bound(1, 1000, "--hires-steps"))
     if hires.model is not None:
         _check_text("hires model", hires.model)
-    known = (*LATENT_UPSCALERS, *PIXEL_UPSCALERS)
-    if hires.upscaler not in known:
-        raise UnknownName("upscaler", hires.upscaler, known)
+    _check_text("hires upscaler", hires.upscaler)
 
 
 def _check_start(start: StartImage) -> None:
@@ -188,6 +189,8 @@ def _check_start(start: StartImage) -> None:
     _check_number("mask blur", start.mask_blur, Bound(0, 64, "--mask-blur"))
     if start.padding_px is not None:
         _check_number("padding", start.padding_px, Bound(0, 1024, "--only-masked"))
+    for value in start.extend_px:
+        _check_number("outpaint", value, Bound(0, 4096, "--outpaint", 1))
     for kind, name, known in (("resize mode", start.resize_mode, RESIZE_MODES), ("fill", start.fill, FILLS)):
         if name not in known:
             raise UnknownName(kind, name, known)

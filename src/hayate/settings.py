@@ -37,6 +37,22 @@ SETTINGS = (
     Setting("vae_dir", "path", "models/VAE", "Where the separate VAE files are."),
     Setting("lora_dir", "path", "models/Lora", "Where the LoRAs are that prompts name; sub-folders count."),
     Setting("embeddings_dir", "path", "embeddings", "Where the textual inversions are; sub-folders count."),
+    Setting(
+        "upscalers_dir",
+        "path",
+        "models/ESRGAN",
+        "Where the upscalers' files are; sub-folders count. They need the extra `upscalers`.",
+    ),
+    Setting(
+        "upscaler_tile_px",
+        "integer",
+        192,
+        "The side of the parts in which upscalers work; 0 takes pictures whole.",
+        "px",
+        0,
+        4096,
+    ),
+    Setting("upscaler_overlap_px", "integer", 8, "What those parts have in common.", "px", 0, 48),
     Setting("styles_file", "path", "styles.csv", "A1111's styles: name, prompt, negative prompt."),
     Setting("outputs_dir", "path", "outputs", "Where pictures go when no place is given."),
     Setting("format", "text", "png", "What pictures are saved as.", choices=("png", "jpeg", "webp", "avif")),
@@ -138,6 +154,9 @@ class Settings:
     vae_dir: Path
     lora_dir: Path
     embeddings_dir: Path
+    upscalers_dir: Path
+    upscaler_tile_px: int
+    upscaler_overlap_px: int
     styles_file: Path
     outputs_dir: Path
     format: str

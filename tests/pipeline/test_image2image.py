@@ -329,9 +329,9 @@ def test_a_picture_is_turned_and_put_on_white(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--image", "nothing.png"], "can't be read as a picture"),
+        (["--image", "nothing.png"], "no such file: nothing.png"),
         (["--mask", "m.png"], "--mask needs the picture"),
-        (["--image", "{picture.png}", "--mask", "nothing.png"], "the mask nothing.png can't be read"),
+        (["--image", "{picture.png}", "--mask", "nothing.png"], "no such file: the mask nothing.png"),
         (["--image", "{picture.png}", "--denoising", "1.5"], "--denoising takes 0 to 1"),
         (["--image", "{picture.png}", "--resize-mode", "corp"], "nearest: crop"),
         (["--image", "{picture.png}", "--fill", "noise"], "nearest: latent noise"),

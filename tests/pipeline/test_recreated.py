@@ -113,6 +113,7 @@ STARTS = st.fixed_dictionaries(
         "is_mask_inverted": st.booleans(),
         "fill": st.sampled_from(FILLS),
         "padding_px": st.integers(0, 16),
+        "extend_px": st.sampled_from([(16, 0, 0, 0), (0, 8, 24, 8)]),
     },
 )
 LITERAL = TextToImage(prompt="a BREAK b", emphasis="None", steps=1, seed=1)

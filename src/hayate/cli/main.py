@@ -38,6 +38,7 @@ COMMANDS = MappingProxyType(
         "generate": Command(
             "hayate.cli.generate", "generate PROMPT", "make pictures from a text, or those of a file again"
         ),
+        "upscale": Command("hayate.cli.upscale", "upscale FILE…", "make finished pictures larger"),
         "info": Command("hayate.cli.info", "info FILE", "what a picture was made with"),
         "plan": Command("hayate.cli.plan", "plan", "what would compute a picture, and why"),
         "plot": Command("hayate.cli.plot", "plot PROMPT --x AXIS", "an X/Y/Z plot, with the time of every cell"),

@@ -106,12 +106,21 @@ class Started:
     fill: Annotated[
         str | None, typer.Option(help="Under the mask: fill, original, latent noise or nothing; else original.")
     ] = None
+    outpaint: Annotated[
+        str | None,
+        typer.Option(metavar="SIDES", help="Add to the picture's sides, such as left=128,right=128 (outpainting)."),
+    ] = None
     only_masked: Annotated[
         int | None, typer.Option(metavar="PX", help="Make the masked part alone, and PX around.")
     ] = None
 
     def given(self) -> dict[str, Any]:
-        """The fields of a `StartImage` that are given."""
+        """The fields of a `StartImage` that are given.
+
+        Raises: UsageError.
+        """
+        from hayate.pipeline.canvas import extended_by
+
         return given_of(
             path=None if self.image is None else str(self.image),
             denoising=self.denoising,
@@ -121,6 +130,7 @@ class Started:
             mask_blur=self.mask_blur,
             is_mask_inverted=self.invert_mask,
             fill="latent nothing" if self.fill == "nothing" else self.fill,
+            extend_px=None if self.outpaint is None else extended_by(self.outpaint),
             padding_px=self.only_masked,
         )
 
@@ -139,7 +149,7 @@ class Started:
         return None
 
 
-_FLAGS = MappingProxyType({"is_mask_inverted": "invert_mask", "padding_px": "only_masked"})
+_FLAGS = MappingProxyType({"is_mask_inverted": "invert_mask", "padding_px": "only_masked", "extend_px": "outpaint"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +161,9 @@ class Enlarged:
     ] = False
     hires_scale: Annotated[float, typer.Option(help="How many times as large.")] = 2.0
     hires_size: Annotated[str | None, typer.Option(metavar="WxH", help="The size, instead of the scale.")] = None
-    hires_upscaler: Annotated[str, typer.Option(help="Latent, Latent (nearest-exact), Lanczos …")] = "Latent"
+    hires_upscaler: Annotated[str, typer.Option(help="Latent, Latent (nearest-exact), Lanczos, a file's name …")] = (
+        "Latent"
+    )
     hires_denoising: Annotated[float, typer.Option(help="How much of it is made anew, 0 to 1.")] = 0.7
     hires_steps: Annotated[int | None, typer.Option(help="Steps of the second pass.")] = None
     hires_sampler: Annotated[str | None, typer.Option(help="Its sampler.")] = None

@@ -15,6 +15,8 @@ FEATURES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "ControlNet": ("ControlNet",),
         "ADetailer": ("ADetailer",),
         "refiner": ("Refiner", "Hires refiner"),
+        "SD upscale": ("SD upscale",),
+        "upscaling": ("Postprocess ",),
         "face restoration": ("Face restoration",),
         "hypernetwork": ("Hypernet",),
         "img2img": (
@@ -27,6 +29,7 @@ FEATURES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "Conditional mask weight",
             "Image CFG scale",
             "Resize mode",
+            "Outpaint",
             "Soft inpainting",
         ),
     }

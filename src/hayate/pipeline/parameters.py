@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hayate import __version__
+from hayate.pipeline.canvas import SIDES
 from hayate.pipeline.guidance import Guidance
 from hayate.pipeline.infotext import Infotext, order_parameters
 from hayate.pipeline.noise import NoiseSource
@@ -69,7 +70,8 @@ def describe(job: Job, guidance: Guidance, number: int, model: Mapping[str, str]
 
 def _hires(job: Job, model: Mapping[str, str]) -> dict[str, str | float | None]:
     """What is said of the second pass. Source: A1111 behaviour, docs/compat.md."""
-    second, hires = job.second, job.request.hires
+    second = job.second
+    hires = None if second is None else second.hires
     if second is None or hires is None:
         return {}
     is_sized = hires.width_px is not None or hires.height_px is not None
@@ -111,9 +113,10 @@ def _start(job: Job) -> dict[str, str | float | None]:
         "Denoising strength": start.denoising,
         FIRST_NOISE: start.noise_multiplier if start.noise_multiplier != 1 else None,
         "Resize mode": None if start.resize_mode == "just resize" else RESIZE_TITLES[start.resize_mode],
+        "Outpaint": outpaint_text(start.extend_px) or None,
         **({} if job.start is None else job.start.hashes),
     }
-    if start.mask is None:
+    if start.mask is None and not any(start.extend_px):
         return values
     is_part = start.padding_px is not None
     return values | {
@@ -123,6 +126,11 @@ def _start(job: Job) -> dict[str, str | float | None]:
         "Masked content": None if start.fill == "original" else start.fill,
         "Mask mode": "Inpaint not masked" if start.is_mask_inverted else None,
     }
+
+
+def outpaint_text(extend_px: tuple[int, int, int, int]) -> str:
+    """What is added around a picture, as words: `left=128 right=128`."""
+    return " ".join(f"{side}={value}" for side, value in zip(SIDES, extend_px, strict=True) if value)
 
 
 def schedule_label(job: Job) -> str:

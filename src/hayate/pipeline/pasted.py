@@ -23,6 +23,7 @@ from hayate.runtime.asked import Asked
 from hayate.samplers.catalogue import resolve_sampler
 from hayate.samplers.sigmas import AUTOMATIC
 from hayate.settings import Settings
+from hayate.weights.upscalers import upscaler_names
 
 
 def _interval(text: str) -> tuple[float, float]:
@@ -101,7 +102,8 @@ def paste_picture(path: Path, settings: Settings, given: Collection[str] = ()) -
     rename, said = renamed_networks(picture.infotext, settings)
     notes += said
     began = {} if "start" in given else start_files(picture.infotext, picture.record, path, settings.outputs_dir)
-    pasted = paste(picture.infotext, {*given, "start"} if began else given)
+    upscalers = upscaler_names(settings.upscalers_dir)
+    pasted = paste(picture.infotext, {*given, "start"} if began else given, upscalers)
     request = with_files(replace(pasted.request, **_as_recorded(picture)), files)
     request = replace(request, prompt=rename(request.prompt), negative_prompt=rename(request.negative_prompt))
     if began:
@@ -110,8 +112,10 @@ def paste_picture(path: Path, settings: Settings, given: Collection[str] = ()) -
     return replace(pasted, request=request, notes=(*pasted.notes, *map(_one_line, notes)))
 
 
-def paste(info: Infotext, given: Collection[str] = ()) -> Pasted:
+def paste(info: Infotext, given: Collection[str] = (), upscalers: Collection[str] = ()) -> Pasted:
     """The request that a picture's text describes, without its files; what can't be had is left out.
+
+    `upscalers` are the names of those that are here as files.
 
     Source: A1111 behaviour, docs/compat.md.
     """
@@ -122,7 +126,7 @@ def paste(info: Infotext, given: Collection[str] = ()) -> Pasted:
         found, (names, kind) = (methods, _METHODS[key]) if key in _METHODS else (values, _FIELDS.get(key, ((), str)))
         if names and not set(names) <= set(given):
             found |= read_values(key, names, text, (kind, faults))
-    hires = None if "hires" in given else pasted_hires(info, faults)
+    hires = None if "hires" in given else pasted_hires(info, faults, upscalers)
     values |= {} if hires is None else {"hires": hires}
     others = HIRES_KEYS if hires is not None or "hires" in given else START_KEYS if "start" in given else set()
     files = {"Model", "VAE", "Refiner"}

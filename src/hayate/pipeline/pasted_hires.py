@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -26,12 +26,12 @@ HIRES_KEYS = frozenset({"Denoising strength", "Hires checkpoint", *_KEYS})
 """What says something of the second pass, where there is one."""
 
 
-def pasted_hires(info: Infotext, faults: list[str]) -> Hires | None:
+def pasted_hires(info: Infotext, faults: list[str], upscalers: Collection[str] = ()) -> Hires | None:
     """The second pass, where there was one and its upscaler is known here."""
     upscaler = info.parameters.get("Hires upscaler")
     if upscaler is None or "Denoising strength" not in info.parameters:
         return None
-    if upscaler not in (*LATENT_UPSCALERS, *PIXEL_UPSCALERS):
+    if upscaler not in (*LATENT_UPSCALERS, *PIXEL_UPSCALERS, *upscalers):
         return None  # and its keys are told as not honoured
     strength = info.parameters["Denoising strength"]
     values: dict[str, Any] = read_values("Denoising strength", ("denoising",), strength, (float, faults))

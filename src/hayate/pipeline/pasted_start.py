@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from hayate.errors import HayateError, UnknownName
+from hayate.pipeline.canvas import extended_by
 from hayate.pipeline.infotext import Infotext
 from hayate.pipeline.parameters import FIRST_NOISE, RESIZE_TITLES
 from hayate.pipeline.pasted_values import Reading, read_values
@@ -39,6 +40,7 @@ _KEYS: Mapping[str, Reading] = MappingProxyType(
         FIRST_NOISE: (("noise_multiplier",), float),
         "Resize mode": (("resize_mode",), _resize_mode),
         "Mask blur": (("mask_blur",), int),
+        "Outpaint": (("extend_px",), extended_by),
         "Masked area padding": (("padding_px",), int),
         "Masked content": (("fill",), _fill),
         "Mask mode": (("is_mask_inverted",), lambda text: text == "Inpaint not masked"),
@@ -56,7 +58,7 @@ def pasted_start(info: Infotext, faults: list[str]) -> dict[str, Any]:
     for key, reading in _KEYS.items():
         if key in info.parameters:
             values |= read_values(key, reading[0], info.parameters[key], (reading[1], faults))
-    if MASK_HASH in info.parameters:
+    if MASK_HASH in info.parameters or "Outpaint" in info.parameters:
         values.setdefault("mask_blur", 0)
     return values
 

@@ -12,15 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageChops, ImageFilter, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageFilter, ImageOps
 from torch import Tensor
 
-from hayate.errors import UsageError, clip
+from hayate.errors import UsageError
+from hayate.pipeline.canvas import blurred, extended, widened
+from hayate.pipeline.opened import opened_picture
 from hayate.pipeline.tiles import PX_PER_LAT
 from hayate.request import StartImage
 
 IMAGE_HASH, MASK_HASH = "Init image hash", "Mask hash"
-MAX_PIXELS = 8192 * 8192
 FILL_LAYERS = ((256, 1), (64, 1), (16, 2), (4, 4), (2, 2), (0, 1))
 """Radii of the blurs, in pixels, and how often each is laid over those before it."""
 
@@ -87,11 +88,16 @@ def read_start(asked: StartImage, width_px: int, height_px: int) -> Start:
     """
     picture = read_picture(Path(asked.path))
     hashes = {IMAGE_HASH: pixel_hash(picture)}
-    if asked.mask is None:
+    drawn = None if asked.mask is None else read_mask(Path(asked.mask))
+    if drawn is not None:
+        hashes[MASK_HASH] = pixel_hash(drawn)
+    mask = None if drawn is None else _fitted(drawn, asked, picture.size)
+    if any(asked.extend_px):
+        picture, mask = extended(picture, mask, asked)
+    elif mask is not None:
+        mask = blurred(mask, asked.mask_blur)
+    if mask is None:
         return replace(_whole(asked, picture, (width_px, height_px)), hashes=hashes)
-    drawn = read_mask(Path(asked.mask))
-    hashes[MASK_HASH] = pixel_hash(drawn)
-    mask = _blurred(_fitted(drawn, asked, picture.size), asked.mask_blur)
     make = _all_around if asked.padding_px is None else _only_masked
     return replace(make(asked, picture, mask, (width_px, height_px)), hashes=hashes)
 
@@ -119,17 +125,12 @@ def read_picture(path: Path) -> Image.Image:
 
     Raises: UsageError.
     """
-    try:
-        with Image.open(path) as file:
-            if file.width * file.height > MAX_PIXELS:
-                raise UsageError(f"{clip(str(path), 200)} is too large", hint=f"at most {MAX_PIXELS} pixels are read")
-            picture = ImageOps.exif_transpose(file)
-            if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-                rgba = picture.convert("RGBA")
-                return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-            return picture.convert("RGB")
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
-        raise UsageError(f"{clip(str(path), 200)} can't be read as a picture", hint="a PNG, JPEG or WebP") from error
+    with opened_picture(path) as file:
+        picture = ImageOps.exif_transpose(file)
+        if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+            rgba = picture.convert("RGBA")
+            return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+        return picture.convert("RGB")
 
 
 def resize(picture: Image.Image, size: tuple[int, int], mode: str) -> Image.Image:
@@ -147,29 +148,7 @@ def resize(picture: Image.Image, size: tuple[int, int], mode: str) -> Image.Imag
     left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
     if mode == "crop":
         return inside.crop((-left, -top, width - left, height - top))
-    canvas = Image.new(picture.mode, size)
-    for edge in _edges(inside, size, (left, top)):
-        canvas.paste(*edge)
-    canvas.paste(inside, (left, top))
-    return canvas
-
-
-def _edges(
-    inside: Image.Image, size: tuple[int, int], place: tuple[int, int]
-) -> list[tuple[Image.Image, tuple[int, int]]]:
-    """The first and the last rows or columns, stretched over what is left on either side."""
-    (width, height), (left, top), found = size, place, []
-    if height > inside.height:
-        below = height - top - inside.height
-        for row, room, start in ((0, top, 0), (inside.height - 1, below, top + inside.height)):
-            if room > 0:
-                found.append((inside.resize((width, room), box=(0, row, inside.width, row + 1)), (0, start)))
-    if width > inside.width:
-        right = width - left - inside.width
-        for column, room, start in ((0, left, 0), (inside.width - 1, right, left + inside.width)):
-            if room > 0:
-                found.append((inside.resize((room, height), box=(column, 0, column + 1, inside.height)), (start, 0)))
-    return found
+    return widened(inside, size, (left, top))
 
 
 def _whole_latents(picture: Image.Image) -> Image.Image:
@@ -183,14 +162,9 @@ def read_mask(path: Path) -> Image.Image:
 
     Raises: UsageError.
     """
-    try:
-        with Image.open(path) as file:
-            has_alpha = file.mode in ("RGBA", "LA") and file.getchannel("A").getextrema() != (255, 255)
-            return file.getchannel("A") if has_alpha else file.convert("L")
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
-        raise UsageError(
-            f"the mask {clip(str(path), 200)} can't be read", hint="a picture, white where to paint"
-        ) from error
+    with opened_picture(path, "the mask ") as file:
+        has_alpha = file.mode in ("RGBA", "LA") and file.getchannel("A").getextrema() != (255, 255)
+        return file.getchannel("A") if has_alpha else file.convert("L")
 
 
 def _fitted(mask: Image.Image, asked: StartImage, size: tuple[int, int]) -> Image.Image:
@@ -204,10 +178,6 @@ def _fitted(mask: Image.Image, asked: StartImage, size: tuple[int, int]) -> Imag
     if mask.getbbox() is None:
         raise UsageError("the mask leaves nothing to make anew", hint="paint white, or take --invert-mask")
     return mask
-
-
-def _blurred(mask: Image.Image, radius: int) -> Image.Image:
-    return mask.filter(ImageFilter.GaussianBlur(radius)) if radius else mask
 
 
 def _only_masked(asked: StartImage, picture: Image.Image, mask: Image.Image, size: tuple[int, int]) -> Start:

@@ -13,12 +13,14 @@ import torch
 from hayate.engines.tiny import check_tiny
 from hayate.errors import MissingDependency, UsageError
 from hayate.models.config import ModelConfig
+from hayate.pipeline.canvas import canvas_size
+from hayate.pipeline.enlarge import enlarger_of
 from hayate.pipeline.inversions import NOTHING
 from hayate.pipeline.noise import resolve_source
 from hayate.pipeline.pictures import read_picture, read_start
 from hayate.pipeline.players import Player, model_paths, players_of, read_configs
 from hayate.pipeline.refine import Role
-from hayate.pipeline.resolve import Job, check_names, resolve
+from hayate.pipeline.resolve import Job, check_names, resolve, upscaler_file
 from hayate.pipeline.tiles import check_tile
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage, validate
@@ -106,6 +108,10 @@ def prepare_request(request: TextToImage, settings: Settings, asked: Asked | Non
         embeddings={name: workspace.embedding_hash_of(path) for name, path in inverted.items()},
     )
     job = replace(job, notes=(*job.notes, *notes))
+    if job.second is not None and job.second.hires is not None:
+        upscaler = upscaler_file(job.second.hires.upscaler, settings)
+        if upscaler is not None:
+            job = job.with_enlarger(enlarger_of(workspace.upscaler(upscaler), settings))
     source, why = resolve_source(job.noise_source, plan.device.torch)
     job = job.with_noise_source(source, why if request.noise_source else "").with_approximate(plan.approximate)
     if plan.approximate.tiny_vae is not None:
@@ -161,7 +167,9 @@ def sized_by_start(request: TextToImage) -> TextToImage:
     if request.start is None or (request.width_px and request.height_px):
         return request
     picture = read_picture(Path(request.start.path))
-    width_px, height_px = (min(4096, max(64, round(side / 8) * 8)) for side in picture.size)
+    is_extended = any(request.start.extend_px)
+    size = canvas_size(picture.size, request.start.extend_px) if is_extended else picture.size
+    width_px, height_px = (min(4096, max(64, round(side / 8) * 8)) for side in size)
     return replace(request, width_px=request.width_px or width_px, height_px=request.height_px or height_px)
 
 

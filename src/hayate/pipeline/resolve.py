@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -13,6 +14,7 @@ from hayate.engines.loras import LoraUse
 from hayate.errors import UnknownName, UsageError
 from hayate.models.config import Family, ModelConfig
 from hayate.pipeline.encode import TextStyle
+from hayate.pipeline.enlarge import Enlarger
 from hayate.pipeline.guidance import GuidanceScale
 from hayate.pipeline.inversions import NOTHING, Inverted, find_inversions
 from hayate.pipeline.loras import find_loras
@@ -24,7 +26,7 @@ from hayate.prompt.extra_networks import split_extra_networks
 from hayate.prompt.schedule import Prompt, parse_prompt
 from hayate.prompt.styles import apply_styles, choose_styles, read_styles
 from hayate.prompt.tokenizer import load_tokenizer
-from hayate.request import Hires, TextToImage
+from hayate.request import LATENT_UPSCALERS, PIXEL_UPSCALERS, Hires, TextToImage
 from hayate.runtime.approximate import EXACT, Approximate
 from hayate.samplers.catalogue import SamplerInfo, build, resolve_sampler
 from hayate.samplers.grid import MOST_STRENGTH, moves_of
@@ -37,6 +39,7 @@ from hayate.samplers.sigmas import (
 )
 from hayate.samplers.table import StepTable
 from hayate.settings import Settings
+from hayate.weights.upscalers import find_upscaler
 
 Value = TypeVar("Value")
 Choice = TypeVar("Choice", Emphasis, NoiseSource)
@@ -88,6 +91,8 @@ class Job:
     batch_count: int
     hires: Hires | None = None
     """What was asked of this pass, if it is the second."""
+    enlarger: Enlarger | None = None
+    """What makes the first pass' picture larger, where that is an upscaler's file."""
     second: Job | None = None
     """Hires fix: the pass over the enlarged picture."""
     start: Start | None = None
@@ -147,6 +152,11 @@ class Job:
     def with_start(self, start: Start) -> Job:
         """This job starting from a picture."""
         return replace(self, start=start)
+
+    def with_enlarger(self, enlarger: Enlarger) -> Job:
+        """This job enlarging its picture before the second pass by an upscaler's file."""
+        assert self.second is not None
+        return replace(self, second=replace(self.second, enlarger=enlarger))
 
     def with_approximate(self, methods: Approximate) -> Job:
         """This job leaving out what `methods` say, as far as the sampler does not need it."""
@@ -257,7 +267,18 @@ def second_pass(first: Job, settings: Settings, config: ModelConfig) -> Job:
     )
     evaluations = first.table.steps * 2 if first.sampler.is_second_order else first.table.steps
     job = resolve_pass(again, settings, config, moves=steps - 1, first_evaluations=evaluations)
+    file = upscaler_file(hires.upscaler, settings)
+    hires = hires if file is None else replace(hires, upscaler=file.stem)
     return replace(job, steps=steps, hires=hires, noise_source=first.noise_source)
+
+
+def upscaler_file(name: str, settings: Settings) -> Path | None:
+    """The file of an upscaler that is one; None for the ways that are built in.
+
+    Raises: UnknownName.
+    """
+    built_in = (*LATENT_UPSCALERS, *PIXEL_UPSCALERS)
+    return None if name in built_in else find_upscaler(name, settings.upscalers_dir, built_in)
 
 
 def hires_size(width_px: int, height_px: int, hires: Hires) -> tuple[int, int]:
@@ -361,6 +382,8 @@ def check_names(request: TextToImage, settings: Settings) -> None:
     resolve_schedule(first_given(request.scheduler, settings.scheduler))
     choose(Emphasis, "emphasis mode", first_given(request.emphasis, settings.emphasis))
     choose(NoiseSource, "noise source", first_given(request.noise_source, settings.rng))
+    if request.hires is not None:
+        upscaler_file(request.hires.upscaler, settings)
 
 
 def choose(kind: type[Choice], title: str, name: str) -> Choice:

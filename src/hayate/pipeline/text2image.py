@@ -26,6 +26,7 @@ from hayate.pipeline.denoise import (
     denoise,
     project_conditions,
 )
+from hayate.pipeline.enlarge import Enlarger
 from hayate.pipeline.guards import Guard, guarded
 from hayate.pipeline.guidance import Guidance, build_guidance
 from hayate.pipeline.noise import BatchNoise, NoiseRequest, noise_for
@@ -105,23 +106,25 @@ def enlarge(
     told = told or tell(guard, job)
     hires = job.hires
     assert hires is not None
-    large = upscale(guard, latents, hires.upscaler, (job.height_px // PX_PER_LAT, job.width_px // PX_PER_LAT))
+    size_lat = (job.height_px // PX_PER_LAT, job.width_px // PX_PER_LAT)
+    large = upscale(guard, latents, job.enlarger or hires.upscaler, size_lat)
     if not hires.denoising:
         return told, large
     return sample(guard, job, told, seeds, on_row, image=large, beside=show_around(guard, job))
 
 
-def upscale(guard: Guard, latents: Tensor, upscaler: str, size_lat: tuple[int, int]) -> Tensor:
+def upscale(guard: Guard, latents: Tensor, upscaler: str | Enlarger, size_lat: tuple[int, int]) -> Tensor:
     """Latents of another size: interpolated, or those of the enlarged picture. Shapes: [B, 4, …] → [B, 4, *size_lat].
 
     Raises: EngineError.
     """
-    if upscaler in LATENT_MODES:
+    if isinstance(upscaler, str) and upscaler in LATENT_MODES:
         mode, is_antialiased = LATENT_MODES[upscaler]
         return functional.interpolate(latents, size=size_lat, mode=mode, antialias=is_antialiased)
     size = (size_lat[1] * PX_PER_LAT, size_lat[0] * PX_PER_LAT)
-    filter_ = Image.Resampling.NEAREST if upscaler == "Nearest" else Image.Resampling.LANCZOS
-    pictures = [Image.fromarray(picture).resize(size, filter_) for picture in decode_latents(guard, latents)]
+    enlarger = Enlarger(name=upscaler) if isinstance(upscaler, str) else upscaler
+    small = map(Image.fromarray, decode_latents(guard, latents))
+    pictures = [enlarger.enlarge(picture, size, guard.device) for picture in small]
     return torch.cat([guard.encode(to_pixels(picture).to(guard.device)) for picture in pictures])
 
 

@@ -31,6 +31,7 @@ from hayate.runtime.prepare import Preparation
 from hayate.settings import Settings
 from hayate.weights.embedding import embedding_hash
 from hayate.weights.hashes import lora_hash, start_hash
+from hayate.weights.upscalers import Upscaler, load_upscaler
 
 _HOST = torch.device("cpu")
 
@@ -85,6 +86,7 @@ class Workspace:
         self._recorded: _Recorded | None = None
         self._compilers: dict[Mode, Compiler] = {}
         self._compiled: tuple[TorchEngine, CompiledEngine] | None = None
+        self._upscaler: Upscaler | None = None
 
     def engine(
         self, model: Path, vae: Path | None, plan: Plan, precision: Precision, *, loras: Sequence[LoraUse] = ()
@@ -105,6 +107,15 @@ class Workspace:
         if plan.compile is not Mode.OFF:
             return self._compiled_engine(base, engine, plan)
         return replace(engine, graphed=self._graphed(engine, plan)) if plan.is_graphed else engine
+
+    def upscaler(self, path: Path) -> Upscaler:
+        """An upscaler's network; the last one is kept.
+
+        Raises: ModelFileError, MissingDependency, UsageError.
+        """
+        if self._upscaler is None or self._upscaler.path != path:
+            self._upscaler = load_upscaler(path)
+        return self._upscaler
 
     def hash_of(self, path: Path) -> Future[str]:
         """A file's "Model hash", from another thread.
@@ -141,7 +152,7 @@ class Workspace:
     def clear(self) -> None:
         """Gives up everything that is kept, also what is in use: its memory is free when its users let go of it."""
         self._make_way(None)
-        self._recorded = self._compiled = self._edited = None
+        self._recorded = self._compiled = self._edited = self._upscaler = None
         if self._store is not None:
             self._store.clear()
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from hayate.errors import RefusedFormat
 
 _ALONE = "give a whole checkpoint; this part can be used beside one"
+_UPSCALER = "put it into upscalers_dir: --hires --hires-upscaler NAME, or hayate upscale --upscaler NAME"
 _OTHER = "only SD1, SD2 and SDXL models are run"
 _DIFFUSERS = "use the single-file checkpoint instead of the diffusers folder's parts"
 
@@ -34,8 +35,8 @@ _SIGNS: tuple[tuple[str, str, str], ...] = (
     ("input_blocks.0.0.weight", "a U-Net alone", _ALONE),
     ("text_model.encoder.layers.", "a text encoder alone", _ALONE),
     ("transformer.resblocks.", "a text encoder alone", _ALONE),
-    ("body.0.rdb1.", "an upscaler", _ALONE),
-    ("conv_first.weight", "an upscaler", _ALONE),
+    ("body.0.rdb1.", "an upscaler", _UPSCALER),
+    ("conv_first.weight", "an upscaler", _UPSCALER),
 )
 """A piece of a tensor's name, what a file with it seems to be, and what to do; the first match decides."""
 

@@ -37,9 +37,9 @@ Tasks = Mapping[str, Callable[[], object]]
 def load_hayate(folder: Path, dtype: str, steps: int) -> Tasks:
     """The two passes of a job, as `hayate generate --hires` runs them."""
     from hayate.bench.random_model import random_model
+    from hayate.pipeline.cast import Cast
     from hayate.pipeline.decode import decode_latents
     from hayate.pipeline.prepared import prepare_request
-    from hayate.pipeline.session import load_guard
     from hayate.pipeline.text2image import enlarge, sample, tell
     from hayate.pipeline.workspace import Workspace
     from hayate.request import Hires, TextToImage
@@ -60,7 +60,7 @@ def load_hayate(folder: Path, dtype: str, steps: int) -> Tasks:
     )
     workspace = Workspace(settings)
     prepared = prepare_request(request, settings, None, workspace)
-    guard = load_guard(prepared, settings, workspace)
+    guard = Cast(prepared, settings, workspace).open()
     job = prepared.job
     assert job.second is not None
     second, seeds = job.second, next(iter(job.batches()))

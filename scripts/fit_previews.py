@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hayate.pipeline.cast import Cast
 from hayate.pipeline.prepared import prepare_request
-from hayate.pipeline.session import load_guard
 from hayate.pipeline.text2image import sample, tell
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage
@@ -45,7 +45,7 @@ def main() -> None:
         for number, prompt in enumerate(PROMPTS):
             request = TextToImage(prompt=prompt, steps=15, seed=100 + number, batch_size=4, batch_count=1)
             prepared = prepare_request(request, settings, None, workspace)
-            guard = load_guard(prepared, settings, workspace)
+            guard = Cast(prepared, settings, workspace).open()
             seeds = next(prepared.job.batches())
             _, latents = sample(guard, prepared.job, tell(guard, prepared.job), seeds, lambda done, rows: None)
             pixels = torch.cat([guard.decode(one) for one in latents.split(1)])

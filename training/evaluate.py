@@ -20,7 +20,7 @@ from hayate.engines.torch import TorchEngine, load_engine
 from hayate.models.config import ModelConfig
 from hayate.models.vae import AutoencoderKL
 from hayate.pipeline.noise import resolve_source
-from hayate.pipeline.prepared import read_config
+from hayate.pipeline.players import read_config
 from hayate.pipeline.resolve import resolve
 from hayate.pipeline.text2image import text2image
 from hayate.request import TextToImage

@@ -64,6 +64,8 @@ class Hires:
     scheduler: str | None = None
     prompt: str | None = None
     negative_prompt: str | None = None
+    model: str | None = None
+    """Another checkpoint of the same latent space."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +103,10 @@ class TextToImage:
     start: StartImage | None = None
     """A picture to start from, instead of noise alone."""
     hires: Hires | None = None
+    refiner: str | None = None
+    """The checkpoint that makes the last steps: of the second pass where there is one."""
+    refiner_switch_at: float | None = None
+    """From which part of the training's noise levels on, counted from the highest; None is 0.8."""
     device: str | None = None
     dtype: str | None = None
 
@@ -135,6 +141,7 @@ BOUNDS = MappingProxyType(
         "sigma_min": Bound(0, 1_000_000, "--sigma-min", 0),
         "sigma_max": Bound(0, 1_000_000, "--sigma-max", 0),
         "rho": Bound(0.01, 1000, "--rho", 0),
+        "refiner_switch_at": Bound(0.01, 1, "--refiner-switch-at", 0),
     }
 )
 """Every number of a request, with its bounds (both included) and the flag that gives it."""
@@ -170,6 +177,8 @@ def _check_hires(hires: Hires) -> None:
             _check_number(title, value, Bound(64, 8192, "--hires-size", 8))
     if hires.steps is not None:
         _check_number("hires steps", hires.steps, Bound(1, 1000, "--hires-steps"))
+    if hires.model is not None:
+        _check_text("hires model", hires.model)
     _check_text("hires upscaler", hires.upscaler)
 
 

@@ -93,7 +93,7 @@ SETTINGS = (
         "checkpoints_cache_bytes",
         "integer",
         4 * 2**30,
-        "Checkpoints to cache in RAM, beside the one in use; commands that end after one job keep none.",
+        "Checkpoints to cache in RAM, beside the one in use; commands of one job keep what it comes back to.",
         "bytes",
         0,
         2**44,

@@ -148,8 +148,7 @@ POSTED = {
         text="an astronaut\nSteps: 30, Sampler: DPM++ 2M SDE Karras, CFG scale: 7, Seed: 3, Size: 1024x1024, "
         "Model hash: 31e35c80fc, Model: sd_xl_base_1.0, Refiner: sd_xl_refiner_1.0 [7440042bbd], "
         "Refiner switch at: 0.8, Version: v1.6.1",
-        fields={"width_px": 1024},
-        left_out={"refiner"},
+        fields={"width_px": 1024, "refiner_switch_at": 0.8},
         old=True,
     ),
     "1.6 with a schedule of the user's": Posted(

@@ -59,12 +59,12 @@ def tiny(config: ModelConfig) -> ModelConfig:
     return replace(config, unet=unet, vae=replace(config.vae, **TINY_VAE), text=text)
 
 
-def engine_and_references(config: ModelConfig) -> tuple[TorchEngine, dict]:
+def engine_and_references(config: ModelConfig, seed: int = 0) -> tuple[TorchEngine, dict]:
     """An engine and the reference networks that share its weights."""
     references = {
-        "unet": reference_unet(config.unet),
-        "vae": reference_vae(config.vae),
-        "text": [reference_text(part, seed=20 + index) for index, part in enumerate(config.text)],
+        "unet": reference_unet(config.unet, seed),
+        "vae": reference_vae(config.vae, seed + 1),
+        "text": [reference_text(part, seed=20 + seed + index) for index, part in enumerate(config.text)],
     }
     with torch.device("meta"):
         unet, vae = UNet(config.unet), AutoencoderKL(config.vae)

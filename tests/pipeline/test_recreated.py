@@ -21,10 +21,11 @@ from safetensors.torch import save_file
 
 from hayate.cli.main import main
 from hayate.errors import UsageError
+from hayate.models.config import Family
 from hayate.pipeline.infotext import Infotext, parse_infotext
 from hayate.pipeline.pasted import paste_picture
 from hayate.pipeline.pasted_start import start_files as start_files_of
-from hayate.pipeline.prepared import read_config
+from hayate.pipeline.players import read_config
 from hayate.pipeline.session import make_pictures
 from hayate.pipeline.workspace import Workspace
 from hayate.request import FILLS, LATENT_UPSCALERS, PIXEL_UPSCALERS, RESIZE_MODES, Hires, StartImage, TextToImage
@@ -34,6 +35,7 @@ from hayate.samplers.sigmas import schedule_names
 from hayate.settings import Settings, load_settings
 from hayate.weights.builtin import builtin_model
 from tests.lora_files import MAKERS, save
+from tests.tiny_models import write_tiny
 
 FORMATS = ("png", "jpeg", "webp", "avif")
 OTHERS = {"clip_skip": 3, "rng": "CPU", "ensd": 31337, "emphasis": "Ignore", "scheduler": "Exponential"}
@@ -84,6 +86,8 @@ REQUESTS = st.builds(
     sigma_min=st.none() | st.floats(0.01, 0.5),
     sigma_max=st.none() | st.floats(5, 20),
     rho=st.none() | st.floats(1, 9),
+    refiner=st.none() | st.just("other"),
+    refiner_switch_at=st.none() | st.floats(0.01, 1),
 )
 HIRES = st.builds(
     Hires,
@@ -95,6 +99,7 @@ HIRES = st.builds(
     scheduler=st.none() | st.sampled_from(schedule_names()),
     prompt=st.none() | PROMPTS.filter(bool),
     negative_prompt=st.none() | PROMPTS.filter(bool),
+    model=st.none() | st.just("other"),
 )
 STARTS = st.fixed_dictionaries(
     {
@@ -127,6 +132,14 @@ def plain_settings(folder: Path, **flags: object) -> Settings:
         for key in ("models_dir", "vae_dir", "outputs_dir", "cache_dir", "data_dir", "lora_dir", "embeddings_dir")
     }
     return load_settings({**places, **flags}, environment={})
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model beside the built-in one."""
+    folder = tmp_path_factory.mktemp("models")
+    write_tiny(folder / "other.safetensors", Family.SD1)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -201,9 +214,16 @@ def start_files(folder: Path, more: Mapping[str, Any]) -> dict[str, Any]:
     format=st.sampled_from(FORMATS),
 )
 def test_every_format_is_made_again_to_the_bit(
-    tmp_path: Path, workspace: Workspace, *, request: TextToImage, more: dict[str, Any], asked: Asked, format: str
+    tmp_path: Path,
+    workspace: Workspace,
+    models: Path,
+    *,
+    request: TextToImage,
+    more: dict[str, Any],
+    asked: Asked,
+    format: str,
 ) -> None:
-    settings = plain_settings(tmp_path, format=format)
+    settings = plain_settings(tmp_path, format=format, models_dir=models)
     write_networks(settings)
     files = start_files(tmp_path, more) if "denoising" in more else {}
     request = replace(request, **more) if "hires" in more else request

@@ -16,7 +16,7 @@ from hayate.bench.presets import QUICK
 from hayate.cli.tune import aim_for
 from hayate.errors import UsageError
 from hayate.models.config import Family
-from hayate.pipeline.prepared import read_config
+from hayate.pipeline.players import read_config
 from hayate.runtime.asked import Asked
 from hayate.runtime.attention.catalogue import BACKENDS
 from hayate.runtime.device import resolve_device

@@ -46,7 +46,7 @@ def reference_pictures(request: TextToImage, settings: Settings) -> np.ndarray:
 
 def _key(request: TextToImage, settings: Settings, workspace: Workspace) -> str:
     files = find_files(request, settings, workspace)
-    stamps = [[str(path.resolve()), *file_stamp(path)] for path in (files.model, files.vae) if path is not None]
+    stamps = [[str(path.resolve()), *file_stamp(path)] for path in (*files.models.values(), files.vae) if path]
     names = ("sampler", "scheduler", "steps", "cfg", "width_px", "height_px", "clip_skip", "emphasis", "rng", "ensd")
     defaults = {name: getattr(settings, name) for name in names}
     text = json.dumps([__version__, asdict(request), stamps, defaults], sort_keys=True)

@@ -225,9 +225,9 @@ def check_family(preset: Preset, request: TextToImage, settings: Settings) -> No
     """Raises: UsageError where a preset is for another kind of model."""
     if preset.family is None:
         return
-    from hayate.pipeline.prepared import model_of, read_config
+    from hayate.pipeline.players import model_paths, read_config
 
-    if read_config(model_of(request, settings)).family is not preset.family:
+    if read_config(model_paths(request, settings)["base"]).family is not preset.family:
         wanted = preset.family.value
         raise UsageError(f"the preset {preset.name} needs a model of {wanted}", hint=f"--model, or --random {wanted}")
 

@@ -26,6 +26,10 @@ class Drawn:
     negative: Annotated[str | None, typer.Option(help="What to keep out of the picture.")] = None
     model: Annotated[str | None, typer.Option(help="A checkpoint's name or path. Default: the built-in model.")] = None
     vae: Annotated[str | None, typer.Option(help="A separate VAE's name or path.")] = None
+    refiner: Annotated[str | None, typer.Option(help="A checkpoint that makes the last steps.")] = None
+    refiner_switch_at: Annotated[
+        float | None, typer.Option(help="When it takes over, 0.01 to 1 of the way; 0.8 if left out.")
+    ] = None
     steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None
     sampler: Annotated[str | None, typer.Option(help="The sampler, such as 'DPM++ 2M' or 'Euler a'.")] = None
     scheduler: Annotated[str | None, typer.Option(help="The noise schedule, such as Karras.")] = None
@@ -61,6 +65,8 @@ class Drawn:
             styles=tuple(self.style) if self.style else None,
             model=self.model,
             vae=self.vae,
+            refiner=self.refiner,
+            refiner_switch_at=self.refiner_switch_at,
             steps=self.steps,
             sampler=self.sampler,
             scheduler=self.scheduler,
@@ -167,6 +173,7 @@ class Enlarged:
     hires_scheduler: Annotated[str | None, typer.Option(help="Its schedule.")] = None
     hires_prompt: Annotated[str | None, typer.Option(help="Its prompt.")] = None
     hires_negative: Annotated[str | None, typer.Option(help="Its negative prompt.")] = None
+    hires_model: Annotated[str | None, typer.Option(help="Another checkpoint for it.")] = None
 
     def changes(self) -> dict[str, Any]:
         """The second pass of a `TextToImage`, if it is asked for.
@@ -187,6 +194,7 @@ class Enlarged:
             scheduler=self.hires_scheduler,
             prompt=self.hires_prompt,
             negative_prompt=self.hires_negative,
+            model=self.hires_model,
         )
         return {"hires": second}
 

@@ -40,6 +40,10 @@ class FeatureReuse:
         self._since = 0
         self._variant: int | None = None
 
+    def forget(self) -> None:
+        """Makes the next evaluation a whole one: another model takes over."""
+        self._variant = None
+
     def next(self, inputs: int, variant: int) -> DeepFeatures:
         """The features for an evaluation of so many inputs, told the prompts of `variant`.
 

@@ -238,6 +238,8 @@ AXES: Mapping[str, tuple[Callable[[str], Any], Callable[[list[str]], Change]]] =
         "Schedule type": _of_request("scheduler"),
         "Checkpoint name": _of_request("model"),
         "VAE": _of_request("vae"),
+        "Refiner checkpoint": _of_request("refiner"),
+        "Refiner switch at": _of_request("refiner_switch_at", float),
         "Clip skip": _of_request("clip_skip", int),
         "Size": (_size, _sizing),
         "Eta": _of_request("eta", float),
@@ -252,6 +254,7 @@ AXES: Mapping[str, tuple[Callable[[str], Any], Callable[[list[str]], Change]]] =
         "Hires steps": _of_hires("steps", int),
         "Hires denoising": _of_hires("denoising", float),
         "Hires sampler": _of_hires("sampler"),
+        "Hires checkpoint": _of_hires("model"),
         "Attention": _of_asked("attention"),
         "Precision": _of_asked("dtype"),
         "Layers": _of_asked("layers"),
@@ -262,7 +265,9 @@ AXES: Mapping[str, tuple[Callable[[str], Any], Callable[[list[str]], Change]]] =
     }
 )
 """Every axis: how its values are read, and what makes their change."""
-_SLOW = frozenset({"Checkpoint name", "VAE", "Precision", "Layers", "Compile"})
+_SLOW = frozenset(
+    {"Checkpoint name", "Refiner checkpoint", "Hires checkpoint", "VAE", "Precision", "Layers", "Compile"}
+)
 
 
 def axes_page() -> str:

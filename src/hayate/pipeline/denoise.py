@@ -84,6 +84,24 @@ class Conditions:
         return times.repeat_interleave(images, dim=0), contexts
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Turn:
+    """What the model that makes the next rows is told and shown."""
+
+    guidance: Guidance
+    conditions: Conditions
+    noise: LatentNoise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Relay:
+    """Another model makes the rows from here on; the sampler's state goes on as it is."""
+
+    row: int
+    take_over: Callable[[Tensor], Turn | None]
+    """Given the latents, puts the model in the engine's place and says what it is told; None breaks the loop off."""
+
+
 @torch.inference_mode()
 def project_conditions(engine: Engine, table: StepTable, guidance: Guidance) -> Conditions:
     """All of the U-Net's work that depends on prompts and schedule alone, done before the loop."""
@@ -110,8 +128,9 @@ def denoise(
     reuse: FeatureReuse | None = None,
     acted: Acted | None = None,
     on_denoised: DenoisedCallback | None = None,
+    relay: Relay | None = None,
 ) -> Tensor:
-    """The latents at the end of `table`.
+    """The latents at the end of `table`, or where `relay` breaks off.
 
     `reuse` says which evaluations take another's deep features; `acted` is told what was left out; `on_denoised` is
     shown what the picture would be by now.
@@ -129,6 +148,13 @@ def denoise(
     rows = len(plan.matrix)
     for row in range(rows):
         x = state[0]
+        if relay is not None and row == relay.row:
+            if (turn := relay.take_over(x)) is None:
+                return x
+            guidance, conditions, noise = turn.guidance, turn.conditions, turn.noise
+            plan = plan_table(table, engine.config.prediction, first.device)
+            if reuse is not None:
+                reuse.forget()
         variant, prompts = guidance.variant_of_evaluation[row], guidance.batch_at(row)
         told = conditions.at(row, variant, len(x), prompts)
         inputs = noise.shown(x * plan.scale_in[row]).repeat(prompts, 1, 1, 1)

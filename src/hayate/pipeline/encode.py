@@ -23,6 +23,8 @@ from hayate.prompt.inversions import FIRST_VECTOR
 from hayate.prompt.tokenizer import Tokenizer
 
 SIZE_EMBEDDING_WIDTH = 256
+AESTHETIC_SCORE, NEGATIVE_AESTHETIC_SCORE = 6.0, 2.5
+"""What SDXL's refiner is told of a prompt and of a negative prompt. Source: A1111 behaviour."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,7 @@ def encode_texts(
     context = torch.cat(contexts, dim=-1)
     if engine.config.family in (Family.SDXL, Family.SDXL_REFINER) and is_negative and not any(texts):
         context, pooled = torch.zeros_like(context), None if pooled is None else torch.zeros_like(pooled)
-    vectors = _vectors(engine, pooled, style)
+    vectors = _vectors(engine, pooled, style, is_negative=is_negative)
     return [
         Conditioning(context=row, vector=None if vectors is None else vectors[index])
         for index, row in enumerate(context)
@@ -131,14 +133,20 @@ def _inserted(ids: Tensor, encoder: int, inverted: Inverted) -> tuple[Tensor, In
     return ids.masked_fill(where, 0), Inserted(where, inverted.vectors[encoder][ids[where] - FIRST_VECTOR])
 
 
-def _vectors(engine: Engine, pooled: Tensor | None, style: TextStyle) -> Tensor | None:
+def _vectors(engine: Engine, pooled: Tensor | None, style: TextStyle, *, is_negative: bool) -> Tensor | None:
     """SDXL's vector: the pooled text, then original size, crop and target size as sinusoids.
+
+    Its refiner is told an aesthetic score in place of the target size.
 
     Shapes: → [texts, vector_width] or None.
     Source: Podell et al. 2023, section 2.2.
     """
     if not engine.config.unet.vector_width or pooled is None:
         return None
-    sizes = torch.tensor([style.height_px, style.width_px, 0, 0, style.height_px, style.width_px])
+    size = [float(style.height_px), float(style.width_px)]
+    last = size
+    if engine.config.family is Family.SDXL_REFINER:
+        last = [NEGATIVE_AESTHETIC_SCORE if is_negative else AESTHETIC_SCORE]
+    sizes = torch.tensor([*size, 0.0, 0.0, *last])
     embedded = sinusoidal_embedding(sizes, SIZE_EMBEDDING_WIDTH).flatten().to(pooled)
     return torch.cat([pooled, embedded.expand(len(pooled), -1)], dim=-1)

@@ -17,6 +17,7 @@ from hayate.models.clip import Inserted, TextEncoding
 from hayate.models.config import ModelConfig
 from hayate.pipeline.acted import Acted
 from hayate.pipeline.denoise import DenoisedCallback
+from hayate.pipeline.refine import Role
 from hayate.pipeline.tiles import PX_PER_LAT, decode_tiled, encode_tiled, smaller_tile
 from hayate.runtime.evidence import Evidence
 from hayate.runtime.precision import Precision, dtype_name
@@ -47,6 +48,8 @@ class Guard:
     on_widened: OnWidened = lambda part, dtype: False
     offload: Callable[[Precision], Engine | None] = lambda precision: None
     """The same engine with its weights waiting on the host, for when memory does not suffice; None if they do."""
+    enter: Callable[[Role], None] = lambda role: None
+    """Puts the model of a role in the engine's place; where there is one model alone, it plays all of them."""
     notes: list[str] = field(default_factory=list)
     checks: int = 0
     """Results that were looked at."""

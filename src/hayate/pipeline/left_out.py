@@ -14,7 +14,7 @@ FEATURES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "hires fix": ("Hires ", "First pass size"),
         "ControlNet": ("ControlNet",),
         "ADetailer": ("ADetailer",),
-        "refiner": ("Refiner",),
+        "refiner": ("Refiner", "Hires refiner"),
         "SD upscale": ("SD upscale",),
         "upscaling": ("Postprocess ",),
         "face restoration": ("Face restoration",),
@@ -66,6 +66,7 @@ HARMLESS = frozenset(
 _OLD = (
     ("Downcast alphas_cumprod", "noise levels were rounded to fp16"),
     ("Pad conds v0", "unequal prompts of DDIM and PLMS were padded in another way"),
+    ("Refiner switch by sampling steps", "the refiner's switch counted steps, not noise levels"),
     ("Old prompt editing timelines", "a number of 1 or more with a point was a step"),
 )
 _OLD_TIMELINE = re.compile(r":\s*0*[1-9]\d*\.\d*\s*\]")

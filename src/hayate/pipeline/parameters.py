@@ -12,6 +12,7 @@ from hayate.pipeline.canvas import SIDES
 from hayate.pipeline.guidance import Guidance
 from hayate.pipeline.infotext import Infotext, order_parameters
 from hayate.pipeline.noise import NoiseSource
+from hayate.pipeline.refine import SWITCH_AT
 from hayate.pipeline.resolve import Job
 from hayate.prompt.chunks import Emphasis
 from hayate.runtime.approximate import Approximate
@@ -41,6 +42,7 @@ def describe(job: Job, guidance: Guidance, number: int, model: Mapping[str, str]
     resize = job.seed_resize_from_px
     # One pass may need what the other leaves out: whoever reads the keys finds that out again.
     methods = next((each.approximate for each in _passes(job) if each.approximate.limits_guidance()), job.approximate)
+    files = {key: value for key, value in model.items() if key not in ("Hires checkpoint", "Refiner")}
     values: dict[str, str | float | None] = {
         "Steps": job.steps,
         "Sampler": job.sampler.name,
@@ -48,12 +50,12 @@ def describe(job: Job, guidance: Guidance, number: int, model: Mapping[str, str]
         "CFG scale": job.cfg,
         "Seed": seed,
         "Size": f"{job.width_px}x{job.height_px}",
-        **model,
+        **files,
         "Variation seed": subseed if is_variation else None,
         "Variation seed strength": job.subseed_strength if is_variation else None,
         "Seed resize from": f"{resize[0]}x{resize[1]}" if resize else None,
         **_start(job),
-        **_hires(job),
+        **_hires(job, model),
         "Clip skip": job.style.clip_skip,
         "ENSD": job.ensd or None if any(Fresh in map(type, each.table.noise) for each in _passes(job)) else None,
         "RNG": None if job.noise_source is NoiseSource.GPU else job.noise_source.value,
@@ -61,13 +63,14 @@ def describe(job: Job, guidance: Guidance, number: int, model: Mapping[str, str]
         "NGMS": methods.s_min_uncond or None,
         "Pad conds": "True" if guidance.has_padding else None,
         **_tuning(job),
+        **_refiner(job, model),
         **_shortcuts(methods),
         "Version": f"Hayate {__version__}",
     }
     return Infotext(prompt=job.prompt_text, negative_prompt=job.negative_text, parameters=order_parameters(values))
 
 
-def _hires(job: Job) -> dict[str, str | float | None]:
+def _hires(job: Job, model: Mapping[str, str]) -> dict[str, str | float | None]:
     """What is said of the second pass. Source: A1111 behaviour, docs/compat.md."""
     second = job.second
     hires = None if second is None else second.hires
@@ -76,6 +79,7 @@ def _hires(job: Job) -> dict[str, str | float | None]:
     is_sized = hires.width_px is not None or hires.height_px is not None
     return {
         "Denoising strength": hires.denoising,
+        "Hires checkpoint": model.get("Hires checkpoint"),
         "Hires upscale": None if is_sized else hires.scale,
         "Hires resize": f"{second.width_px}x{second.height_px}" if is_sized else None,
         "Hires steps": hires.steps,
@@ -85,6 +89,14 @@ def _hires(job: Job) -> dict[str, str | float | None]:
         "Hires prompt": hires.prompt,
         "Hires negative prompt": hires.negative_prompt,
     }
+
+
+def _refiner(job: Job, model: Mapping[str, str]) -> dict[str, str | float | None]:
+    """What is said of the model that made the last steps. Source: A1111 behaviour."""
+    if (job.second or job).refined is None:
+        return {}
+    at = job.request.refiner_switch_at
+    return {"Refiner": model.get("Refiner"), "Refiner switch at": SWITCH_AT if at is None else at}
 
 
 def _other_schedule(job: Job, second: Job) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 from hayate.errors import UsageError, clip
 from hayate.pipeline.infotext import Infotext, format_infotext, parse_infotext, version_of
 from hayate.pipeline.left_out import features_left_out, notes_of
-from hayate.pipeline.pasted_files import files_named
+from hayate.pipeline.pasted_files import files_named, with_files
 from hayate.pipeline.pasted_hires import HIRES_KEYS, pasted_hires
 from hayate.pipeline.pasted_networks import renamed_networks
 from hayate.pipeline.pasted_start import START_KEYS, pasted_start, start_files
@@ -54,6 +54,7 @@ _FIELDS: Mapping[str, Reading] = MappingProxyType(
         "Schedule min sigma": (("sigma_min",), float),
         "Schedule max sigma": (("sigma_max",), float),
         "Schedule rho": (("rho",), float),
+        "Refiner switch at": (("refiner_switch_at",), float),
     }
 )
 _METHODS: Mapping[str, Reading] = MappingProxyType(
@@ -103,7 +104,7 @@ def paste_picture(path: Path, settings: Settings, given: Collection[str] = ()) -
     began = {} if "start" in given else start_files(picture.infotext, picture.record, path, settings.outputs_dir)
     upscalers = upscaler_names(settings.upscalers_dir)
     pasted = paste(picture.infotext, {*given, "start"} if began else given, upscalers)
-    request = replace(pasted.request, **_as_recorded(picture), **files)
+    request = with_files(replace(pasted.request, **_as_recorded(picture)), files)
     request = replace(request, prompt=rename(request.prompt), negative_prompt=rename(request.negative_prompt))
     if began:
         pasted = replace(pasted, start={**pasted.start, **began})
@@ -128,7 +129,8 @@ def paste(info: Infotext, given: Collection[str] = (), upscalers: Collection[str
     hires = None if "hires" in given else pasted_hires(info, faults, upscalers)
     values |= {} if hires is None else {"hires": hires}
     others = HIRES_KEYS if hires is not None or "hires" in given else START_KEYS if "start" in given else set()
-    honoured = {*others, *_FIELDS, *_METHODS, "Model", "VAE", *(["VAE Decoder"] if "tiny_vae" in given else [])}
+    files = {"Model", "VAE", "Refiner"}
+    honoured = {*others, *files, *_FIELDS, *_METHODS, *(["VAE Decoder"] if "tiny_vae" in given else [])}
     left_out = features_left_out(info, honoured)
     return Pasted(
         request=TextToImage(**{**_MISSING, "scheduler": _unnamed_schedule(info), **values}),

@@ -1,41 +1,79 @@
-"""The model and the VAE that a picture's text names, found among the user's files."""
+"""The models and the VAE that a picture's text names, found among the user's files."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hayate.errors import UsageError, clip
-from hayate.pipeline.infotext import Infotext
+from hayate.pipeline.infotext import DEFAULTS, Infotext
+from hayate.request import TextToImage
 from hayate.settings import Settings
 from hayate.weights.builtin import builtin_model
-from hayate.weights.folders import BUILT_IN, model_files
+from hayate.weights.folders import BUILT_IN, model_files, title_and_hash
 from hayate.weights.hashes import file_sha256, known_sha256, legacy_hash
 
 LEGACY_DIGITS = 8
+HIRES_MODEL = "hires.model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Named:
+    """A file as a text names it."""
+
+    field: str
+    """Of the request; with a prefix where it belongs to the second pass."""
+    title: str
+    name: str
+    digits: str
+    folder: Path
 
 
 def files_named(info: Infotext, settings: Settings, given: Collection[str] = ()) -> tuple[dict[str, str], list[str]]:
-    """The request's `model` and `vae` as the text has them, and notes on what is not here or is another file.
+    """The request's models and VAE as the text has them, and notes on what is not here or is another file.
 
-    Those that are `given` beside the text are not looked for. A name from a text is only ever compared with names of
-    files in the user's folders, so it can't lead anywhere else.
+    The fields are `model`, `vae`, `refiner` and `hires.model`. Those that are `given` beside the text are not looked
+    for. A name from a text is only ever compared with names of files in the user's folders, so it can't lead anywhere
+    else.
     """
     found: dict[str, str] = {}
     notes: list[str] = []
-    for field, title, folder in (("model", "Model", settings.models_dir), ("vae", "VAE", settings.vae_dir)):
-        name, digits = info.parameters.get(title, ""), info.parameters.get(f"{title} hash", "").lower()
-        if field in given or not (name or digits):
+    for each in _named(info, settings):
+        if each.field.partition(".")[0] in given:
             continue
-        own = [builtin_model()] if field == "model" else []
-        path, note = _find(name, digits, [*own, *model_files(folder)], settings.cache_dir)
+        own = [] if each.field == "vae" else [builtin_model()]
+        path, note = _find(each.name, each.digits, [*own, *model_files(each.folder)], settings.cache_dir)
         if path is not None:
-            found[field] = BUILT_IN if path in own else str(path)
-            notes += [f"{title} {clip(path.name, 80)}: {note}"] if note else []
+            found[each.field] = BUILT_IN if path in own else str(path)
+            notes += [f"{each.title} {clip(path.name, 80)}: {note}"] if note else []
         else:
-            wanted = clip(f"{name} [{digits}]" if digits else name, 100)
-            notes.append(f"not honoured: {title} {wanted} is not in {folder}; --{field} chooses another")
+            wanted = clip(f"{each.name} [{each.digits}]" if each.digits else each.name, 100)
+            flag = each.field.replace(".", "-")
+            notes.append(f"not honoured: {each.title} {wanted} is not in {each.folder}; --{flag} chooses another")
     return found, notes
+
+
+def with_files(request: TextToImage, files: Mapping[str, str]) -> TextToImage:
+    """The request with the files that were found for it."""
+    fields = {field: path for field, path in files.items() if field != HIRES_MODEL}
+    if HIRES_MODEL in files and request.hires is not None:
+        request = replace(request, hires=replace(request.hires, model=files[HIRES_MODEL]))
+    return replace(request, **fields)
+
+
+def _named(info: Infotext, settings: Settings) -> Iterator[_Named]:
+    """Every file that a text names."""
+    values, models = info.parameters, settings.models_dir
+    for field, title, folder in (("model", "Model", models), ("vae", "VAE", settings.vae_dir)):
+        name, digits = values.get(title, ""), values.get(f"{title} hash", "").lower()
+        if name or digits:
+            yield _Named(field=field, title=title, name=name, digits=digits, folder=folder)
+    for field, title in ((HIRES_MODEL, "Hires checkpoint"), ("refiner", "Refiner")):
+        value = values.get(title, "")
+        if value and value != DEFAULTS.get(title) and value != "None":
+            name, digits = title_and_hash(value)
+            yield _Named(field=field, title=title, name=name, digits=digits.lower(), folder=models)
 
 
 def _find(name: str, digits: str, files: list[Path], cache_dir: Path) -> tuple[Path | None, str]:

@@ -22,7 +22,7 @@ _KEYS: Mapping[str, Reading] = MappingProxyType(
         "Hires negative prompt": (("negative_prompt",), str),
     }
 )
-HIRES_KEYS = frozenset({"Denoising strength", *_KEYS})
+HIRES_KEYS = frozenset({"Denoising strength", "Hires checkpoint", *_KEYS})
 """What says something of the second pass, where there is one."""
 
 

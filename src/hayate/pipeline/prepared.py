@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
-from hayate.engines.loras import LoraUse
 from hayate.engines.tiny import check_tiny
 from hayate.errors import MissingDependency, UsageError
 from hayate.models.config import ModelConfig
@@ -18,22 +18,23 @@ from hayate.pipeline.enlarge import enlarger_of
 from hayate.pipeline.inversions import NOTHING
 from hayate.pipeline.noise import resolve_source
 from hayate.pipeline.pictures import InMemory, read_picture, read_start
+from hayate.pipeline.players import Player, model_paths, players_of, read_configs
+from hayate.pipeline.refine import Role
 from hayate.pipeline.resolve import Job, check_names, resolve, upscaler_file
 from hayate.pipeline.tiles import check_tile
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage, validate
 from hayate.runtime.asked import Asked
 from hayate.runtime.device import Device, resolve_device
-from hayate.runtime.facts import gather_facts
+from hayate.runtime.facts import Facts, gather_facts
 from hayate.runtime.memory import Work
 from hayate.runtime.plan import Choice, Plan, resolve_plan
 from hayate.runtime.profiles import Profile, Slot, is_open, load_profile, other_cards, slot_for, versions_of
 from hayate.settings import Settings
-from hayate.weights.builtin import builtin_model
-from hayate.weights.detect import detect_checkpoint
 from hayate.weights.folders import find_model
-from hayate.weights.lora import read_adapter
-from hayate.weights.read import open_checkpoint
+
+_TITLES: Mapping[Role, str] = MappingProxyType({"hires": "Hires checkpoint", "refiner": "Refiner"})
+"""A1111's keys for the models beside the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,13 @@ class Files:
     """The hashes of the LoRAs by their names in the prompt."""
     embeddings: Mapping[str, Future[str]] = field(default_factory=dict)
     """The hashes of the textual inversions by their names."""
+    others: Mapping[Role, Path] = field(default_factory=dict)
+    """The files of the other models, by their part in the job."""
+
+    @property
+    def models(self) -> dict[Role, Path]:
+        """The files of all models."""
+        return {"base": self.model, **self.others}
 
     def keys(self) -> dict[str, str]:
         """The infotext's keys for the files; waits for the hashes.
@@ -56,6 +64,8 @@ class Files:
         keys = {"Model hash": self.hashes["model"].result(), "Model": self.model.stem}
         if self.vae is not None:
             keys |= {"VAE hash": self.hashes["vae"].result(), "VAE": self.vae.name}
+        for role, path in self.others.items():
+            keys[_TITLES[role]] = f"{path.stem} [{self.hashes[role].result()}]"
         for title, hashes in (("Lora hashes", self.loras), ("TI hashes", self.embeddings)):
             if hashes:
                 named = ((name.replace(":", "").replace(",", ""), hash.result()) for name, hash in hashes.items())
@@ -71,6 +81,8 @@ class Prepared:
     plan: Plan
     files: Files
     config: ModelConfig
+    players: Mapping[Role, Player]
+    """The models by their parts in the job; one that has no part is not there."""
     noise_reason: str
     """Why the noise is drawn where it is, if not because it was asked for."""
 
@@ -91,16 +103,19 @@ def prepare_request(
     validate(request)
     check_names(request, settings)
     files = find_files(request, settings, workspace)
-    decided = _decide(request, settings, asked, files.model)
+    decided = _decide(request, settings, asked, files.models)
     job, plan, start = decided.job, decided.plan, decided.job.request.start
     if start is not None:
         job = job.with_start(read_start(start, job.width_px, job.height_px, instead))
+    players, notes = players_of(job, files.models, decided.configs)
+    loras = {use.name: use.path for player in players.values() for use in player.loras}
     inverted = job.style.inverted.joined(NOTHING if job.second is None else job.second.style.inverted)
     files = replace(
         files,
-        loras=check_loras(job.loras, decided.config, workspace),
+        loras={name: workspace.lora_hash_of(path) for name, path in loras.items()},
         embeddings={name: workspace.embedding_hash_of(path) for name, path in inverted.items()},
     )
+    job = replace(job, notes=(*job.notes, *notes))
     if job.second is not None and job.second.hires is not None:
         upscaler = upscaler_file(job.second.hires.upscaler, settings)
         if upscaler is not None:
@@ -111,7 +126,7 @@ def prepare_request(
         check_tiny(plan.approximate.tiny_vae)
     if plan.vae_tile_px is not None:
         check_tile(plan.vae_tile_px)
-    return Prepared(job=job, plan=plan, files=files, config=decided.config, noise_reason=why)
+    return Prepared(job=job, plan=plan, files=files, config=decided.configs["base"], players=players, noise_reason=why)
 
 
 def plan_request(request: TextToImage, settings: Settings, asked: Asked) -> Plan:
@@ -119,37 +134,37 @@ def plan_request(request: TextToImage, settings: Settings, asked: Asked) -> Plan
 
     Raises: HayateError.
     """
-    return _decide(request, settings, asked, model_of(request, settings)).plan
+    return _decide(request, settings, asked, model_paths(request, settings)).plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Decided:
-    config: ModelConfig
+    configs: Mapping[Role, ModelConfig]
     job: Job
     plan: Plan
 
 
-def _decide(request: TextToImage, settings: Settings, asked: Asked | None, model: Path) -> _Decided:
-    """What is made, and how it is computed, as far as no file but the model's header says.
+def _decide(request: TextToImage, settings: Settings, asked: Asked | None, paths: Mapping[Role, Path]) -> _Decided:
+    """What is made, and how it is computed, as far as no file but the models' headers says.
 
     The number of threads is set first, since a tuned profile is for one.
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = resolve_device(request.device or settings.device)
-    config = read_config(model)
-    job = resolve(sized_by_start(request), settings, config)
-    plan = plan_job(asked_with(asked, request, settings), device, config, job, settings.data_dir)
-    return _Decided(config=config, job=job, plan=plan)
-
-
-def model_of(request: TextToImage, settings: Settings) -> Path:
-    """The file of the request's model: the built-in one unless it names another.
-
-    Raises: UnknownName, UsageError.
-    """
-    built_in = builtin_model()
-    return built_in if request.model is None else find_model(request.model, settings.models_dir, built_in)
+    configs = read_configs(paths)
+    job = resolve(
+        sized_by_start(request),
+        settings,
+        configs["base"],
+        hires=configs.get("hires"),
+        refiner=configs.get("refiner"),
+    )
+    if paths.keys() > configs.keys():
+        note = "the refiner does not act: it is the model that it would take over from"
+        job = replace(job, notes=(*job.notes, note))
+    plan = plan_job(asked_with(asked, request, settings), device, tuple(configs.values()), job, settings.data_dir)
+    return _Decided(configs=configs, job=job, plan=plan)
 
 
 def sized_by_start(request: TextToImage) -> TextToImage:
@@ -197,20 +212,21 @@ def _wanted(asked: str | None, setting: str | None) -> str | None:
     return None if value == "auto" else value
 
 
-def plan_job(asked: Asked, device: Device, config: ModelConfig, job: Job, data_dir: Path) -> Plan:
+def plan_job(asked: Asked, device: Device, configs: Sequence[ModelConfig], job: Job, data_dir: Path) -> Plan:
     """The plan for a job: what was tuned for such work, where nothing else is asked for, else what the facts suggest.
 
+    `configs` are the job's models, of which one at a time is at work: the first, and perhaps others.
     Raises: UnknownName, UsageError, MissingDependency.
     """
     facts, work = gather_facts(device), work_of(job)
     promise = asked.promise or "exact"
-    slot = slot_for(device, config, (job.width_px, job.height_px), promise)
+    slot = slot_for(device, configs[0], (job.width_px, job.height_px), promise)
     profile, used, reason = find_profile(asked, device, slot, data_dir)
     if profile is not None:
         kept = {"promise": asked.promise, "checks_nan": asked.checks_nan, "offload": asked.offload}
         tuned = replace(profile.asked, **kept, is_offload_for_sdxl=asked.is_offload_for_sdxl)
         try:
-            plan = resolve_plan(replace(tuned, notes=(*asked.notes, f"profile: {reason}")), facts, config, work)
+            plan = plan_for_all(replace(tuned, notes=(*asked.notes, f"profile: {reason}")), facts, configs, work)
         except (UsageError, MissingDependency) as error:
             used, reason = "not used", f"what was tuned can't be had any more: {error.message}"
             asked = replace(asked, notes=(*asked.notes, f"profile {used}: {reason}"))
@@ -218,7 +234,16 @@ def plan_job(asked: Asked, device: Device, config: ModelConfig, job: Job, data_d
             return plan.with_choice(Choice(name="profile", value=used, reason=reason))
     elif used == "stale":
         asked = replace(asked, notes=(*asked.notes, f"the tuned profile is stale: {reason}"))
-    return resolve_plan(asked, facts, config, work).with_choice(Choice(name="profile", value=used, reason=reason))
+    return plan_for_all(asked, facts, configs, work).with_choice(Choice(name="profile", value=used, reason=reason))
+
+
+def plan_for_all(asked: Asked, facts: Facts, configs: Sequence[ModelConfig], work: Work) -> Plan:
+    """The plan of the model that takes the most memory, which all of them can follow.
+
+    Raises: UnknownName, UsageError, MissingDependency for what one of them can't do.
+    """
+    plans = [resolve_plan(asked, facts, config, work) for config in dict.fromkeys(configs)]
+    return max(plans, key=lambda plan: plan.forecast.peak_bytes("none"))
 
 
 def find_profile(asked: Asked, device: Device, slot: Slot, data_dir: Path) -> tuple[Profile | None, str, str]:
@@ -252,24 +277,9 @@ def find_files(request: TextToImage, settings: Settings, workspace: Workspace) -
 
     Raises: UnknownName, UsageError.
     """
-    model = model_of(request, settings)
+    paths = model_paths(request, settings)
+    model = paths.pop("base")
     vae = None if request.vae is None else find_model(request.vae, settings.vae_dir)
-    found = {"model": model} | ({} if vae is None else {"vae": vae})
+    found: dict[str, Path] = {"model": model, **({} if vae is None else {"vae": vae}), **paths}
     hashes = {part: workspace.hash_of(path) for part, path in found.items()}
-    return Files(model=model, vae=vae, hashes=hashes)
-
-
-def check_loras(loras: Sequence[LoraUse], config: ModelConfig, workspace: Workspace) -> dict[str, Future[str]]:
-    """The hashes of the LoRAs, which begin to be computed, once it is sure that each of them fits the model.
-
-    Raises: ModelFileError.
-    """
-    for path in {use.path for use in loras}:
-        read_adapter(path, config)
-    return {use.name: workspace.lora_hash_of(use.path) for use in loras}
-
-
-def read_config(path: Path) -> ModelConfig:
-    """What the checkpoint is, from its header. Cost: milliseconds."""
-    with open_checkpoint(path) as checkpoint:
-        return detect_checkpoint(checkpoint)
+    return Files(model=model, vae=vae, hashes=hashes, others=paths)

@@ -16,10 +16,11 @@ from hayate.models.config import Family, ModelConfig
 from hayate.pipeline.encode import TextStyle
 from hayate.pipeline.enlarge import Enlarger
 from hayate.pipeline.guidance import GuidanceScale
-from hayate.pipeline.inversions import find_inversions
+from hayate.pipeline.inversions import NOTHING, Inverted, find_inversions
 from hayate.pipeline.loras import find_loras
 from hayate.pipeline.noise import NoiseRequest, NoiseSource
 from hayate.pipeline.pictures import Start
+from hayate.pipeline.refine import SWITCH_AT, Refined, Role, refine
 from hayate.prompt.chunks import Emphasis
 from hayate.prompt.extra_networks import split_extra_networks
 from hayate.prompt.schedule import Prompt, parse_prompt
@@ -102,6 +103,26 @@ class Job:
     """What is left out of the work."""
     loras: tuple[LoraUse, ...] = ()
     """What the prompt adds to the weights."""
+    refined: Refined | None = None
+    """The end of this pass that another model makes."""
+    refiner_inverted: Inverted = NOTHING
+    """The textual inversions that fit that model."""
+
+    @property
+    def role(self) -> Role:
+        """Whose pass this is."""
+        return "base" if self.hires is None else "hires"
+
+    @property
+    def changes_models(self) -> bool:
+        """Whether a batch needs more than one model, or other LoRAs in the same one."""
+        second = self.second
+        is_other = second is not None and (second.loras != self.loras or self._hires_model is not None)
+        return is_other or any(each is not None and each.refined is not None for each in (self, second))
+
+    @property
+    def _hires_model(self) -> str | None:
+        return None if self.request.hires is None else self.request.hires.model
 
     @property
     def hires_acts(self) -> bool:
@@ -171,16 +192,53 @@ class Job:
         )
 
 
-def resolve(request: TextToImage, settings: Settings, config: ModelConfig) -> Job:
+def resolve(
+    request: TextToImage,
+    settings: Settings,
+    config: ModelConfig,
+    *,
+    hires: ModelConfig | None = None,
+    refiner: ModelConfig | None = None,
+) -> Job:
     """The job that `request` becomes for a model: the request first, then the settings, then the model's own defaults.
 
+    `hires` and `refiner` are the other models that the request names, as far as they are others.
     Raises: UsageError for what this model can't do, UnknownName for an unknown sampler or schedule.
     """
+    if config.family is Family.SDXL_REFINER:
+        message = "this is SDXL's refiner, which finishes another model's picture"
+        raise UsageError(message, hint="choose a base model, and this one with --refiner")
     first = resolve_pass(request, settings, config)
     if request.hires is None:
-        return first
-    second = second_pass(first, settings, config)
+        return _with_refiner(first, settings, config, refiner)
+    second = _with_refiner(second_pass(first, settings, hires or config), settings, hires or config, refiner)
     return replace(first, second=second, notes=tuple(dict.fromkeys((*first.notes, *second.notes))))
+
+
+def _with_refiner(job: Job, settings: Settings, config: ModelConfig, refiner: ModelConfig | None) -> Job:
+    """A pass whose end is made by a refiner, where it has one; else a note says why not."""
+    request = job.request
+    if refiner is None:
+        is_idle = request.refiner is None and request.refiner_switch_at is not None
+        note = "refiner switch at acts on nothing: there is no refiner"
+        return replace(job, notes=(*job.notes, note)) if is_idle else job
+    at = first_given(request.refiner_switch_at, SWITCH_AT)
+    refined = refine(job.table, at, noise_schedule(config), noise_schedule(refiner))
+    if job.hires is not None and not job.hires_acts:
+        refined = None
+    if refined is None:
+        note = f"the refiner does not act: no step comes so late that it would switch at {at:g}"
+        return replace(job, notes=(*job.notes, note))
+    notes: list[str] = []
+    kind = (job.style.tokenizer, job.style.emphasis)
+    inverted = find_inversions(_stages(job.prompt, job.negative), kind, settings.embeddings_dir, refiner, notes)
+    told = (f"for the refiner {note}" for note in notes if refiner.text != config.text)
+    return replace(job, refined=refined, refiner_inverted=inverted, notes=(*job.notes, *told))
+
+
+def _stages(*prompts: Prompt) -> list[str]:
+    """All texts that prompts become."""
+    return [stage.text for each in prompts for part in each.subprompts for stage in part.stages]
 
 
 def second_pass(first: Job, settings: Settings, config: ModelConfig) -> Job:
@@ -276,11 +334,12 @@ def resolve_pass(
     loras = find_loras(split_extra_networks(texts[0])[1], settings.lora_dir, notes)
     tokenizer = load_tokenizer()
     emphasis = choose(Emphasis, "emphasis mode", first_given(request.emphasis, settings.emphasis))
-    stages = [stage.text for each in (prompt, negative) for part in each.subprompts for stage in part.stages]
     style = TextStyle(
         tokenizer=tokenizer,
         emphasis=emphasis,
-        inverted=find_inversions(stages, (tokenizer, emphasis), settings.embeddings_dir, config, notes),
+        inverted=find_inversions(
+            _stages(prompt, negative), (tokenizer, emphasis), settings.embeddings_dir, config, notes
+        ),
         comma_backtrack=settings.comma_backtrack,
         clip_skip=_clip_skip(first_given(request.clip_skip, settings.clip_skip, 1), config, notes),
         width_px=width_px,
@@ -350,8 +409,6 @@ def first_given(*values: Value | None) -> Value:
 
 
 def _check_model(config: ModelConfig) -> None:
-    if config.family is Family.SDXL_REFINER:
-        raise UsageError("this is SDXL's refiner, which finishes another model's picture", hint="choose a base model")
     if config.unet.in_channels != 4 and not config.is_inpainting:
         raise UsageError("this is a model that edits a picture by instructions", hint="choose a text-to-image model")
 

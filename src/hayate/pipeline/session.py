@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from hayate.engines.base import Engine, Part
-from hayate.errors import EngineError
+from hayate.pipeline.cast import Cast
 from hayate.pipeline.decode import Batch
 from hayate.pipeline.denoise import StepCallback
 from hayate.pipeline.formats import Format, PictureTexts, check_fits, check_format, is_too_large
 from hayate.pipeline.grid import grid_shape, make_grid
-from hayate.pipeline.guards import Guard, Shortage, attempt
+from hayate.pipeline.guards import Guard
 from hayate.pipeline.infotext import format_infotext
 from hayate.pipeline.names import NameFacts, fill_pattern
 from hayate.pipeline.overlap import Worker
@@ -28,13 +27,11 @@ from hayate.pipeline.png import Target, check_writable, resolve_target, save_gri
 from hayate.pipeline.prepared import Files, Prepared, prepare_request
 from hayate.pipeline.previews import Previewer
 from hayate.pipeline.resolve import Job
-from hayate.pipeline.safe_types import FILE_NAME, SafeTypes
 from hayate.pipeline.text2image import text2image
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage
 from hayate.runtime.asked import Asked
 from hayate.runtime.attention.evidence import evidence as attention_evidence
-from hayate.runtime.compile.spec import Mode
 from hayate.runtime.plan import Plan
 from hayate.runtime.precision import Precision, dtype_name
 from hayate.runtime.probe import peak_memory_bytes, reset_peak_memory
@@ -85,13 +82,14 @@ def make_pictures(
 ) -> Report:
     """Makes and saves the pictures of `request`; whatever can be wrong is found before the model is loaded.
 
-    `workspace` keeps what the next request can use; without one nothing is kept. With `has_grid` all pictures are saved
-    in one as well. `instead` is a picture to start from in place of the request's; with `keeps_pixels` the report has
-    the pictures themselves; `previewer` is shown each picture while it is made.
+    `workspace` keeps what the next request can use; without one nothing outlives this one. With `has_grid` all pictures
+    are saved in one as well. `instead` is a picture to start from in place of the request's; with `keeps_pixels` the
+    report has the pictures themselves; `previewer` is shown each picture while it is made.
     Raises: HayateError; pictures that were sampled by then are saved.
     """
     if workspace is None:
-        with Workspace(settings, is_lasting=False) as own:
+        has_several = request.refiner is not None or (request.hires is not None and request.hires.model is not None)
+        with Workspace(settings, is_lasting=has_several) as own:  # the models of a job come back with every batch
             return make_pictures(
                 request,
                 settings,
@@ -112,7 +110,7 @@ def make_pictures(
     check_writable(target)
     reset_peak_memory(prepared.plan.device.torch)
     started = time.perf_counter()
-    guard = load_guard(prepared, settings, workspace)
+    guard = Cast(prepared, settings, workspace).open()
     making = Making(guard=guard, prepared=prepared, target=target, workspace=workspace)
     making.pattern, making.has_grid, making.keeps_pixels = settings.filename_pattern, has_grid, keeps_pixels
     making.previewer = previewer
@@ -121,50 +119,6 @@ def make_pictures(
         return making.run(on_row)
     with previewer.watching(prepared, guard):
         return making.run(on_row)
-
-
-def load_guard(prepared: Prepared, settings: Settings, workspace: Workspace) -> Guard:
-    """The engine of the files as the plan wants it, behind its guard, in types that are known or found to be safe.
-
-    Raises: ModelFileError, EngineError.
-    """
-    files, plan = prepared.files, prepared.plan
-    parts: dict[Part, Path] = {"unet": files.model, "text": files.model, "vae": files.vae or files.model}
-    safe = SafeTypes(path=settings.cache_dir / FILE_NAME, files=parts)
-    precision, notes = safe.applied_to(plan.precision) if plan.checks_nan else (plan.precision, [])
-    engine = attempt(lambda: workspace.engine(files.model, files.vae, plan, precision, loras=prepared.job.loras))
-    if isinstance(engine, Shortage):
-        workspace.clear()
-        needed = f"about {plan.forecast.peak_bytes(plan.offload) / 2**30:.1f} GiB are needed"
-        message = f"out of memory while loading {files.model.name}: {engine.reason}"
-        raise EngineError(message, hint=f"{needed}; {_less_memory(plan)}")
-    notes = [*notes, *workspace.lora_notes()]
-    guard = Guard(engine=engine, checks_nan=plan.checks_nan, on_widened=safe.keep, notes=notes)
-    guard.offload = partial(_offloaded, prepared, workspace)
-    guard.is_overlapping = plan.offload == "none"
-    guard.tile_px, guard.inputs_at_once = plan.vae_tile_px, plan.inputs_at_once
-    if plan.checks_nan:
-        guard.probe_vae()
-    return guard
-
-
-def _less_memory(plan: Plan) -> str:
-    """What a person can do about a model that does not fit."""
-    is_movable = plan.device.torch.type == "cuda" and plan.offload != "lowvram"
-    return "try --lowvram, or --device cpu" if is_movable else "close what else uses memory, or take a smaller model"
-
-
-def _offloaded(prepared: Prepared, workspace: Workspace, precision: Precision) -> Engine | None:
-    """The engine with its weights waiting on the host, where there is a host besides the device and they are not yet.
-
-    Two steps at once: a network that does not fit beside the others seldom fits beside its own blocks either, and
-    this is done in the middle of a picture.
-    """
-    plan = prepared.plan
-    if plan.offload != "none" or plan.device.torch.type in ("cpu", "mps"):
-        return None
-    lower = replace(plan, offload="lowvram", compile=Mode.OFF)
-    return workspace.engine(prepared.files.model, prepared.files.vae, lower, precision, loras=prepared.job.loras)
 
 
 def plan_of(job: Job, plan: Plan, precision: Precision) -> dict[str, Any]:
@@ -234,7 +188,7 @@ class Making:
         if self.previewer is not None:
             self.guard.notes.extend(self.previewer.end())
         grid = self._save_grid(worker.results) if self.has_grid else None
-        config = self.guard.config
+        config = self.prepared.config
         return Report(
             pictures=worker.results,
             model={**self.files.keys(), "family": config.family.value, "path": str(self.files.model)},

@@ -17,7 +17,15 @@ from hayate.engines.base import Engine
 from hayate.engines.reuse import FeatureReuse
 from hayate.errors import HayateError
 from hayate.pipeline.decode import Batch, Decoder, Sampled, decode_latents
-from hayate.pipeline.denoise import Conditions, LatentNoise, StepCallback, denoise, project_conditions
+from hayate.pipeline.denoise import (
+    Conditions,
+    LatentNoise,
+    Relay,
+    StepCallback,
+    Turn,
+    denoise,
+    project_conditions,
+)
 from hayate.pipeline.enlarge import Enlarger
 from hayate.pipeline.guards import Guard, guarded
 from hayate.pipeline.guidance import Guidance, build_guidance
@@ -47,6 +55,8 @@ class Told:
     """What the text encoders made of them."""
     conditions: Conditions
     """What the U-Net's own projections made of that."""
+    refined: Told | None = None
+    """The same for the refiner, once it has been told."""
 
 
 def text2image(engine: Engine, job: Job, on_row: StepCallback) -> Iterator[Batch]:
@@ -56,6 +66,7 @@ def text2image(engine: Engine, job: Job, on_row: StepCallback) -> Iterator[Batch
     """
     guard = guarded(engine)
     decoder = Decoder(guard)
+    guard.is_overlapping &= not job.changes_models  # the next batch's model would take the VAE away
     started = time.perf_counter()
     told, told_again = tell(guard, job), None
     image, beside = encode_start(guard, job), show_around(guard, job)
@@ -91,6 +102,7 @@ def enlarge(
     `told` is the second pass' prompts, once they are encoded.
     Raises: EngineError.
     """
+    guard.enter(job.role)
     told = told or tell(guard, job)
     hires = job.hires
     assert hires is not None
@@ -176,8 +188,10 @@ def sample(
     """
     request = job.noise_request(seeds, guard.device)
     while True:
+        guard.enter(job.role)
         noise = latent_noise(job, request, image)  # anew, so that every attempt is given the same numbers
         noise = replace(noise, beside=beside)
+        takeover = Takeover(guard, job, told, noise)
         latents = denoise(
             guard,
             job.table,
@@ -188,13 +202,58 @@ def sample(
             reuse=FeatureReuse(job.approximate.deepcache) if job.approximate.deepcache > 1 else None,
             acted=guard.acted,
             on_denoised=guard.on_denoised,
+            relay=takeover.relay(),
         )
         if guard.is_good(latents):
             _await(latents)
-            return told, latents
+            return takeover.told, latents
+        told = takeover.mended()
+
+
+class Takeover:
+    """The change of models in one attempt at a batch: the refiner takes over, and is told the prompts if need be."""
+
+    def __init__(self, guard: Guard, job: Job, told: Told, noise: LatentNoise) -> None:
+        self.told = told
+        """What the models of the pass are told."""
+        self._guard = guard
+        self._job = job
+        self._noise = noise
+        self._has_happened = False
+
+    def relay(self) -> Relay | None:
+        """Where it happens, if it does."""
+        return None if self._job.refined is None else Relay(row=self._job.refined.row, take_over=self._take_over)
+
+    def mended(self) -> Told:
+        """Lets the model at work compute in a wider type, and what all are told then.
+
+        Raises: EngineError.
+        """
+        guard, job = self._guard, self._refining() if self._has_happened else self._job
+        told = self.told.refined if self._has_happened else self.told
+        assert told is not None
         is_text_good = guard.is_good(*_tensors_of(told.guidance))
         guard.mend("unet" if is_text_good else "text")
-        told = tell(guard, job, told.guidance if is_text_good else None)
+        again = tell(guard, job, told.guidance if is_text_good else None)
+        return replace(self.told, refined=again) if self._has_happened else replace(again, refined=self.told.refined)
+
+    def _take_over(self, latents: Tensor) -> Turn | None:
+        """None where the latents are not finite, so that the model that made them is mended while it is here."""
+        if not self._guard.is_good(latents):
+            return None
+        self._guard.enter("refiner")
+        self._has_happened = True
+        told = self.told.refined or tell(self._guard, self._refining())
+        self.told = replace(self.told, refined=told)
+        noise = replace(self._noise, beside=show_around(self._guard, self._job))
+        return Turn(guidance=told.guidance, conditions=told.conditions, noise=noise)
+
+    def _refining(self) -> Job:
+        """The pass as the refiner knows its timesteps and its words."""
+        job = self._job
+        assert job.refined is not None
+        return replace(job, table=job.refined.table, style=replace(job.style, inverted=job.refiner_inverted))
 
 
 def latent_noise(job: Job, request: NoiseRequest, image: Tensor | None = None) -> LatentNoise:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from hayate import __version__
 from hayate.errors import UsageError
+from hayate.pipeline.cast import Cast
 from hayate.pipeline.decode import decode_latents
 from hayate.pipeline.denoise import StepCallback
 from hayate.pipeline.enlarge import Enlarger, enlarged_size
@@ -26,9 +27,9 @@ from hayate.pipeline.parameters import describe
 from hayate.pipeline.patches import Canvas, Cut
 from hayate.pipeline.picture_info import PictureInfo
 from hayate.pipeline.pictures import Start, read_picture
-from hayate.pipeline.prepared import model_of, prepare_request, read_config
+from hayate.pipeline.players import model_paths, read_config
+from hayate.pipeline.prepared import prepare_request
 from hayate.pipeline.resolve import Job
-from hayate.pipeline.session import load_guard
 from hayate.pipeline.text2image import encode_start, sample, show_around, tell
 from hayate.pipeline.workspace import Workspace
 from hayate.request import StartImage, TextToImage
@@ -104,13 +105,13 @@ def redraw_picture(
     """
     picture = read_picture(path)
     size = larger.size(picture.size)
-    request = tiled_request(path, request, size, read_config(model_of(request, settings)).native_size_px)
+    request = tiled_request(path, request, size, read_config(model_paths(request, settings)["base"]).native_size_px)
     prepared = prepare_request(request, settings, asked, workspace)
     job = prepared.job
     if larger.overlap_px >= min(job.width_px, job.height_px):
         hint = f"less than the tile's {min(job.width_px, job.height_px)} pixels"
         raise UsageError(f"tiles can't overlap by {larger.overlap_px} pixels", hint=hint)
-    guard = load_guard(prepared, settings, workspace)
+    guard = Cast(prepared, settings, workspace).open()
     large = larger.enlarger.enlarge(picture, size, guard.device)
     cut = Cut(size_px=size, part_px=(job.width_px, job.height_px), overlap_px=larger.overlap_px)
     drawing = _Drawing(guard, job, on_row, len(cut.boxes()))

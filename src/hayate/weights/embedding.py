@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from hayate.errors import BrokenFile, RefusedFormat, TensorMismatch, UsageError
-from hayate.models.config import ModelConfig
+from hayate.models.config import Family, ModelConfig
 from hayate.weights.hashes import file_sha256, file_stamp
 from hayate.weights.pickles import read_pickle_tensors
 from hayate.weights.read import open_checkpoint
@@ -41,6 +41,8 @@ def read_embedding(path: Path, config: ModelConfig) -> tuple[Tensor, ...] | None
         return None
     widths = [text.width for text in config.text]
     found = _by_encoder(tensors)
+    if config.family is Family.SDXL_REFINER:
+        found = found[-1:]  # it has SDXL's second text encoder alone
     has = [each.shape[1] for each in found]
     if has != widths:
         shown = [" and ".join(map(str, each)) for each in (has, widths)]

@@ -74,6 +74,12 @@ def find_model(name: str, folder: Path, built_in: Path | None = None, *, allows_
     raise UnknownName("model", name, [*files, *([BUILT_IN] if built_in else [])])
 
 
+def title_and_hash(text: str) -> tuple[str, str]:
+    """The parts of "title [hash]"; a text without a hash is all title."""
+    found = _TITLE.fullmatch(text)
+    return (found["name"], found["hash"]) if found else (text, "")
+
+
 def find_lora(name: str, folder: Path) -> Path:
     """The file in `folder` and below that a prompt calls `name`: by its file name, else by its trainer's title for it.
 

@@ -40,8 +40,9 @@ from hayate.engines.reuse import DeepFeatures
 from hayate.models.config import SD1
 from hayate.models.unet import UNet
 from hayate.pipeline.guards import Guard
+from hayate.pipeline.job import Job
 from hayate.pipeline.noise import resolve_source
-from hayate.pipeline.resolve import Job, resolve
+from hayate.pipeline.resolve import resolve
 from hayate.pipeline.text2image import text2image
 from hayate.request import TextToImage
 from hayate.runtime.approximate import EXACT, Approximate

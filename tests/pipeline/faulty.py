@@ -15,7 +15,8 @@ from hayate.engines.base import Engine, Part
 from hayate.engines.torch import TorchEngine, load_engine
 from hayate.models.clip import Inserted, TextEncoding
 from hayate.models.config import Family, ModelConfig
-from hayate.pipeline.resolve import Job, resolve
+from hayate.pipeline.job import Job
+from hayate.pipeline.resolve import resolve
 from hayate.pipeline.text2image import text2image
 from hayate.request import TextToImage
 from hayate.runtime.evidence import Evidence

@@ -349,7 +349,16 @@ def test_what_can_not_be_is_one_line_with_a_hint(
     assert error.count("\n") == 1
 
 
-def test_an_empty_mask_is_refused(files: dict[str, str], own: Settings, tmp_path: Path) -> None:
+def test_a_mask_of_another_size_is_stretched_with_a_note(files: dict[str, str], tmp_path: Path) -> None:
+    with Image.open(files["mask.png"]) as mask:
+        mask.convert("L").resize((mask.width * 2, mask.height), Image.Resampling.NEAREST).save(tmp_path / "wide.png")
+        size, wide = mask.size, f"{mask.width * 2}x{mask.height}"
+    start = read_start(StartImage(path=files["picture.png"], mask=str(tmp_path / "wide.png")), *size)
+    assert start.notes == (f"the mask is {wide} and was stretched over the picture's {size[0]}x{size[1]}",)
+    assert read_start(StartImage(path=files["picture.png"], mask=files["mask.png"]), *size).notes == ()
+
+
+def test_an_empty_mask_is_refused(files: dict[str, str], tmp_path: Path) -> None:
     Image.new("L", (64, 96)).save(tmp_path / "black.png")
     with pytest.raises(UsageError, match="nothing to make anew"):
         made(files, own, mask=str(tmp_path / "black.png"))

@@ -23,8 +23,8 @@ from hayate.pipeline.decode import Batch, Decoder, Sampled, decode_latents
 from hayate.pipeline.denoise import StepCallback
 from hayate.pipeline.guards import Guard
 from hayate.pipeline.guidance import Guidance
+from hayate.pipeline.job import Seeds
 from hayate.pipeline.overlap import Worker
-from hayate.pipeline.resolve import Seeds
 from hayate.pipeline.session import make_pictures
 from hayate.request import TextToImage
 from hayate.runtime.asked import Asked

@@ -18,8 +18,9 @@ from hayate.errors import UsageError
 from hayate.models.config import SD1, SD2, SDXL, Family, ModelConfig, Prediction
 from hayate.pipeline.encode import TextStyle, encode_texts
 from hayate.pipeline.guards import Guard
+from hayate.pipeline.job import Job
 from hayate.pipeline.refine import check_space, refine, switch_row
-from hayate.pipeline.resolve import Job, resolve
+from hayate.pipeline.resolve import resolve
 from hayate.pipeline.text2image import sample, tell
 from hayate.prompt.tokenizer import load_tokenizer
 from hayate.request import Hires, TextToImage

@@ -14,7 +14,7 @@ from torch import Tensor
 from hayate.engines.base import Engine
 from hayate.pipeline.guards import Guard, guarded
 from hayate.pipeline.guidance import Guidance
-from hayate.pipeline.resolve import Seeds
+from hayate.pipeline.job import Seeds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

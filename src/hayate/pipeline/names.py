@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 if TYPE_CHECKING:
-    from hayate.pipeline.resolve import Job
+    from hayate.pipeline.job import Job
 
 MAX_CHARACTERS = 128
 """As A1111's --filenames-max-length."""

@@ -11,9 +11,9 @@ from hayate import __version__
 from hayate.pipeline.canvas import SIDES
 from hayate.pipeline.guidance import Guidance
 from hayate.pipeline.infotext import Infotext, order_parameters
+from hayate.pipeline.job import Job
 from hayate.pipeline.noise import NoiseSource
 from hayate.pipeline.refine import SWITCH_AT
-from hayate.pipeline.resolve import Job
 from hayate.prompt.chunks import Emphasis
 from hayate.runtime.approximate import Approximate
 from hayate.runtime.evidence import Evidence

@@ -44,6 +44,8 @@ class Start:
     """Whether the picture keeps its size until it has been encoded."""
     hashes: Mapping[str, str] = field(default_factory=dict)
     """The infotext's keys that tell the files: `Init image hash` and, with a mask, `Mask hash`."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of it."""
 
     def pixels(self) -> Tensor:
         """Shapes: → [1, 3, H, W] float32, −1…1."""
@@ -99,8 +101,12 @@ def read_start(asked: StartImage, width_px: int, height_px: int, instead: InMemo
     picture = read_picture(Path(asked.path)) if instead is None else instead.picture
     hashes = {IMAGE_HASH: pixel_hash(picture), **({} if instead is None else instead.keys)}
     drawn = None if asked.mask is None else read_mask(Path(asked.mask))
+    notes: list[str] = []
     if drawn is not None:
         hashes[MASK_HASH] = pixel_hash(drawn)
+        if drawn.size != picture.size:
+            sizes = [f"{each.width}x{each.height}" for each in (drawn, picture)]
+            notes.append(f"the mask is {sizes[0]} and was stretched over the picture's {sizes[1]}")
     mask = None if drawn is None else _fitted(drawn, asked, picture.size)
     if any(asked.extend_px):
         picture, mask = extended(picture, mask, asked)
@@ -109,7 +115,7 @@ def read_start(asked: StartImage, width_px: int, height_px: int, instead: InMemo
     if mask is None:
         return replace(_whole(asked, picture, (width_px, height_px)), hashes=hashes)
     make = _all_around if asked.padding_px is None else _only_masked
-    return replace(make(asked, picture, mask, (width_px, height_px)), hashes=hashes)
+    return replace(make(asked, picture, mask, (width_px, height_px)), hashes=hashes, notes=tuple(notes))
 
 
 def pixel_hash(picture: Image.Image) -> str:

@@ -10,8 +10,8 @@ from types import MappingProxyType
 from hayate.engines.loras import LoraUse
 from hayate.errors import TensorMismatch
 from hayate.models.config import ModelConfig
+from hayate.pipeline.job import Job
 from hayate.pipeline.refine import Role, check_space
-from hayate.pipeline.resolve import Job
 from hayate.request import TextToImage
 from hayate.settings import Settings
 from hayate.weights.builtin import builtin_model

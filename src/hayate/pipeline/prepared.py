@@ -16,11 +16,12 @@ from hayate.models.config import ModelConfig
 from hayate.pipeline.canvas import canvas_size
 from hayate.pipeline.enlarge import enlarger_of
 from hayate.pipeline.inversions import NOTHING
+from hayate.pipeline.job import Job
 from hayate.pipeline.noise import resolve_source
 from hayate.pipeline.pictures import InMemory, read_picture, read_start
 from hayate.pipeline.players import Player, model_paths, players_of, read_configs
 from hayate.pipeline.refine import Role
-from hayate.pipeline.resolve import Job, check_names, resolve, upscaler_file
+from hayate.pipeline.resolve import check_names, resolve, upscaler_file
 from hayate.pipeline.tiles import check_tile
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage, validate

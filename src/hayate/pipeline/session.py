@@ -19,6 +19,7 @@ from hayate.pipeline.formats import Format, PictureTexts, check_fits, check_form
 from hayate.pipeline.grid import grid_shape, make_grid
 from hayate.pipeline.guards import Guard
 from hayate.pipeline.infotext import format_infotext
+from hayate.pipeline.job import Job
 from hayate.pipeline.names import NameFacts, fill_pattern
 from hayate.pipeline.overlap import Worker
 from hayate.pipeline.parameters import Speed, describe, record, schedule_label
@@ -26,7 +27,6 @@ from hayate.pipeline.pictures import InMemory
 from hayate.pipeline.png import Target, check_writable, resolve_target, save_grid, save_picture
 from hayate.pipeline.prepared import Files, Prepared, prepare_request
 from hayate.pipeline.previews import Previewer
-from hayate.pipeline.resolve import Job
 from hayate.pipeline.text2image import text2image
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage

@@ -29,9 +29,9 @@ from hayate.pipeline.denoise import (
 from hayate.pipeline.enlarge import Enlarger
 from hayate.pipeline.guards import Guard, guarded
 from hayate.pipeline.guidance import Guidance, build_guidance
+from hayate.pipeline.job import Job, Seeds
 from hayate.pipeline.noise import BatchNoise, NoiseRequest, noise_for
 from hayate.pipeline.pictures import to_pixels
-from hayate.pipeline.resolve import Job, Seeds
 from hayate.pipeline.tiles import PX_PER_LAT
 
 LATENT_MODES = MappingProxyType(

@@ -23,13 +23,13 @@ from hayate.pipeline.formats import PictureTexts
 from hayate.pipeline.guards import Guard
 from hayate.pipeline.guidance import Guidance
 from hayate.pipeline.infotext import format_infotext, order_parameters, parse_infotext, quote
+from hayate.pipeline.job import Job
 from hayate.pipeline.parameters import describe
 from hayate.pipeline.patches import Canvas, Cut
 from hayate.pipeline.picture_info import PictureInfo
 from hayate.pipeline.pictures import Start, read_picture
 from hayate.pipeline.players import model_paths, read_config
 from hayate.pipeline.prepared import prepare_request
-from hayate.pipeline.resolve import Job
 from hayate.pipeline.text2image import encode_start, sample, show_around, tell
 from hayate.pipeline.workspace import Workspace
 from hayate.request import StartImage, TextToImage

@@ -358,7 +358,7 @@ def test_a_mask_of_another_size_is_stretched_with_a_note(files: dict[str, str], 
     assert read_start(StartImage(path=files["picture.png"], mask=files["mask.png"]), *size).notes == ()
 
 
-def test_an_empty_mask_is_refused(files: dict[str, str], tmp_path: Path) -> None:
+def test_an_empty_mask_is_refused(files: dict[str, str], own: Settings, tmp_path: Path) -> None:
     Image.new("L", (64, 96)).save(tmp_path / "black.png")
     with pytest.raises(UsageError, match="nothing to make anew"):
         made(files, own, mask=str(tmp_path / "black.png"))

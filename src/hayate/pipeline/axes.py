@@ -283,8 +283,8 @@ comma in it stands in double quotes. Numbers may be ranges: `1-5`, `1-10 (+3)`, 
 
 ![Five samplers at 4, 8 and 20 steps](images/xyz.png)
 
-Here `--x "Sampler=Euler,Euler a,Heun,DPM++ 2M,UniPC" --y "Steps=4,8,20"` with the built-in model, one thread: at 4 steps
-the samplers still disagree about the land, at 20 all but the ancestral one have come to one picture.
+Here `--x "Sampler=Euler,Euler a,Heun,DPM++ 2M,UniPC" --y "Steps=4,8,20"` with the built-in model and one thread: at 4
+steps the samplers still disagree about the land, at 20 all but the ancestral one have come to one picture.
 
 | Axis | Values |
 |---|---|

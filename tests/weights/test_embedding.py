@@ -117,10 +117,18 @@ def test_what_is_no_embedding_for_the_model_is_refused(what: str, tmp_path: Path
 
 @pytest.mark.parametrize("text", ["", "*", base64.b64encode(b"{}").decode(), base64.b64encode(b"[1]").decode(),
     base64.b64encode(b'{"string_to_param": {"*": {"TORCHTENSOR": [[1], [1, 2]]}}}').decode(),
-    base64.b64encode(b'{"string_to_param": {"*": {"TORCHTENSOR": "abc"}}}').decode()])  # fmt: skip
+    base64.b64encode(b'{"string_to_param": {"*": {"TORCHTENSOR": "abc"}}}').decode(),
+    base64.b64encode(b'{"string_to_param": {"*": {"TORCHTENSOR": [[1%s]]}}}' % (b"0" * 400)).decode()])  # fmt: skip
 def test_a_damaged_text_in_a_picture_is_refused(text: str, tmp_path: Path) -> None:
     save_png(tmp_path / "a.png", text)
     with pytest.raises((BrokenFile, RefusedFormat)):
+        read_embedding(tmp_path / "a.png", SD1)
+
+
+def test_a_picture_of_too_many_pixels_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_png(tmp_path / "a.png", as_a1111_picture(VECTORS))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 16)
+    with pytest.raises(BrokenFile):
         read_embedding(tmp_path / "a.png", SD1)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -102,7 +101,7 @@ def _from_png(path: Path) -> Mapping[str, Tensor] | None:
     try:
         with Image.open(path) as picture:
             text = getattr(picture, "text", {}).get(PNG_KEY)
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
         raise BrokenFile(f"{path} can't be read as a picture", hint="download it again") from error
     if text is None:
         return None
@@ -115,7 +114,7 @@ def _from_png(path: Path) -> Mapping[str, Tensor] | None:
             f"string_to_param.{name}": torch.tensor(value["TORCHTENSOR"], dtype=torch.float32)
             for name, value in parameters.items()
         }
-    except (binascii.Error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise BrokenFile(f"{path}: the embedding in the picture can't be read", hint="download it again") from error
 
 

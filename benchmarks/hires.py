@@ -91,11 +91,13 @@ def load_diffusers(dtype_name: str, steps: int) -> Tasks:
 
     dtype = DTYPES[dtype_name]
     unet: Any = reference_unet(SD1.unet).to(dtype)
+    unet.register_to_config(sample_size=SIZE_PX // 8)
     vae: Any = reference_vae(SD1.vae).to(dtype)
+    noise = EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
     parts: dict[str, Any] = {
         "unet": unet,
         "vae": vae,
-        "scheduler": EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
+        "scheduler": noise,
     }
     others: dict[str, Any] = dict.fromkeys(
         ("text_encoder", "tokenizer", "safety_checker", "feature_extractor", "image_encoder")

@@ -114,7 +114,7 @@ def test_a_deterministic_winner_gave_the_same_bits_twice(
     model: Path, settings: Settings, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     only(monkeypatch, "math")
-    outcome = searched(aim(model, settings, promise="deterministic"), environment)
+    outcome = searched(aim(model, settings, promise="deterministic", budget_s=600.0), environment)
     assert outcome.best is not None
     assert outcome.best.trial is not None
     assert outcome.best.trial.is_repeated

@@ -52,7 +52,7 @@ COMMANDS = MappingProxyType(
             "hayate.cli.models",
             "models list | inspect NAME",
             "the models here, and what each one is",
-            ("--models-dir",),
+            ("--models-dir", "--lora-dir"),
         ),
     }
 )

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hayate.cli.lora import extract_lora, merge_loras
 from hayate.cli.merge import merge
 from hayate.settings import load_settings
 from hayate.weights.builtin import builtin_model
@@ -61,6 +62,8 @@ def inspect(
 
 
 app.command()(merge)
+app.command(name="extract-lora")(extract_lora)
+app.command(name="merge-loras")(merge_loras)
 
 
 def find_entries(folder: Path) -> tuple[ModelEntry, ...]:

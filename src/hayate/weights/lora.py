@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from hayate.errors import BrokenFile, TensorMismatch, clip
-from hayate.models.config import ModelConfig
+from hayate.models.config import Family, ModelConfig
 from hayate.weights.lora_kinds import LEAVES, Kind, Parts, has_fitting_scales, kind_of, missing_parts
 from hayate.weights.lora_names import Place, places_of, plain_name, seems_for
 from hayate.weights.read import Checkpoint, open_checkpoint
@@ -84,6 +84,14 @@ def read_adapter(path: Path, config: ModelConfig) -> Adapter:
     return Adapter(path=path, changes=tuple(changes), unknown=tuple(unknown))
 
 
+def family_of(path: Path) -> Family | None:
+    """What a file is for, as far as its names and widths tell. Raises: UsageError, ModelFileError."""
+    with open_checkpoint(path) as file:
+        layers, _ = _layers(file, 2)
+        guess = _guess(layers)
+    return next((family for family in Family if family.value.upper() == guess), None)
+
+
 def check_finite(adapter: Adapter) -> None:
     """Refuses a file with numbers that are none.
 
@@ -144,8 +152,12 @@ def _fits(place: Place, parts: Parts) -> bool:
 
 def _other_family(path: Path, config: ModelConfig, layers: Mapping[str, Parts], misfit: str | None) -> TensorMismatch:
     family = config.family.value.upper()
-    widths = {name: tuple(parts["down"].shape) for name, parts in layers.items() if "down" in parts}
-    guess = seems_for({**dict.fromkeys(layers, ()), **widths})
+    guess = _guess(layers)
     seems = f"it seems to be for {guess}" if guess and guess != family else "it seems to be for another model"
     why = f"its layer {clip(misfit, 100)!r} has another shape" if misfit else "none of its layers is one of the model's"
     return TensorMismatch(f"{path} does not fit this {family} model: {why}; {seems}", hint=f"use a LoRA for {family}")
+
+
+def _guess(layers: Mapping[str, Parts]) -> str | None:
+    widths = {name: tuple(parts["down"].shape) for name, parts in layers.items() if "down" in parts}
+    return seems_for({**dict.fromkeys(layers, ()), **widths})

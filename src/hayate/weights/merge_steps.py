@@ -17,7 +17,7 @@ from hayate.weights.merge_methods import Span
 from hayate.weights.merge_recipe import Blend
 from hayate.weights.merge_smooth import smooth_add
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 15
 """Numbers at once where each depends on its own place only: what lies between stays in the processor's cache."""
 
 

@@ -1,0 +1,180 @@
+"""Merging full-size models into a file, beside a plain script that loads all, adds and saves.
+
+    python benchmarks/merge.py [--model sd15 | sdxl] [--rounds 3] [--one-file] [--folder DIR] [--json]
+
+SD1.5 is a weighted sum of two models (2 × 2.1 GB), SDXL a triple sum of three (3 × 6.9 GB), all of random fp16 weights.
+Each run is a process of its own, one after the other in turns; its imports are not counted, and the inputs are in the
+page cache as far as it holds them. *plain*: `safetensors.torch.load_file` for each, the sum, `save_file`. *synced*: the
+same, and the file brought to the disk, as *hayate* does. *hayate*: `write_merge` without the hashes of the metadata,
+which a cache usually has. *memory* is the highest RssAnon, so without the page cache and mapped files, read every 2 ms.
+With `--one-file` all inputs are names of one file, for small disks; then all of them are in the page cache, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+RATIOS = {"sd15": (0.35,), "sdxl": (0.2, 0.3)}
+WAYS = ("plain", "synced", "hayate")
+
+
+def plain(inputs: list[Path], ratios: tuple[float, ...], out: Path) -> None:
+    """What everybody writes first."""
+    from safetensors.torch import load_file, save_file
+
+    first, *others = (load_file(path) for path in inputs)
+    merged = {}
+    for name, tensor in first.items():
+        merged[name] = tensor * (1 - sum(ratios))
+        for ratio, other in zip(ratios, others, strict=True):
+            merged[name] += ratio * other[name]
+    save_file(merged, out)
+
+
+def synced(inputs: list[Path], ratios: tuple[float, ...], out: Path) -> None:
+    plain(inputs, ratios, out)
+    with out.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def hayate(inputs: list[Path], ratios: tuple[float, ...], out: Path) -> None:
+    from hayate.weights.merge import open_merge, write_merge
+    from hayate.weights.merge_recipe import parse_recipe
+
+    method = "merge" if len(inputs) == 2 else "triple_sum"
+    text = f"{method}({', '.join(path.name for path in inputs)}, {', '.join(map(str, ratios))})"
+    files = {path.name: path for path in inputs}
+    with open_merge(parse_recipe(text), files.__getitem__, files.__getitem__) as merge:
+        write_merge(merge, out)
+
+
+_RUNS: Mapping[str, Callable[[list[Path], tuple[float, ...], Path], None]] = {
+    "plain": plain,
+    "synced": synced,
+    "hayate": hayate,
+}
+
+
+def one_run(way: str, inputs: list[Path], ratios: tuple[float, ...], out: Path) -> dict[str, float]:
+    """In the child: seconds, and the highest memory of its own in bytes."""
+    import safetensors.torch  # noqa: F401
+
+    import hayate.weights.merge  # noqa: F401
+
+    peak, is_done = anonymous_bytes(), threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not is_done.wait(0.002):
+            peak = max(peak, anonymous_bytes())
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    imported = peak
+    watcher.start()
+    started, started_cpu = time.perf_counter(), time.process_time()
+    _RUNS[way](inputs, ratios, out)
+    seconds, cpu = time.perf_counter() - started, time.process_time() - started_cpu
+    is_done.set()
+    watcher.join()
+    return {"seconds": seconds, "cpu_seconds": cpu, "peak_bytes": peak, "imported_bytes": imported}
+
+
+def anonymous_bytes() -> int:
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("RssAnon:"):
+            return 1024 * int(line.split()[1])
+    raise SystemExit("this system does not tell RssAnon; the benchmark is for Linux")
+
+
+def inputs_in(folder: Path, model: str, *, is_one_file: bool = False) -> list[Path]:
+    """The models to merge, written unless they are there."""
+    from hayate.bench.random_model import RANDOM_MODELS, shapes_of, write_random
+
+    paths = [folder / f"{model}-{letter}.safetensors" for letter in "ABC"[: len(RATIOS[model]) + 1]]
+    for seed, path in enumerate(paths):
+        if not path.exists() and is_one_file and seed:
+            path.hardlink_to(paths[0])
+        elif not path.exists():
+            write_random(path, shapes_of(RANDOM_MODELS[model]), seed=seed)
+    return paths
+
+
+def measure(model: str, folder: Path, rounds: int, *, is_one_file: bool) -> dict[str, Any]:
+    paths = inputs_in(folder, model, is_one_file=is_one_file)
+    os.sync()
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    out = folder / "merged.safetensors"
+    for number in range(rounds):
+        for way in WAYS[number % len(WAYS) :] + WAYS[: number % len(WAYS)]:
+            for path in paths:
+                read_through(path)
+            words = [sys.executable, __file__, "--child", way, "--model", model, "--folder", str(folder)]
+            done = subprocess.run(words, capture_output=True, text=True, check=True)
+            found[way].append(json.loads(done.stdout.splitlines()[-1]))
+            out.unlink()
+            os.sync()
+    one_bytes = paths[0].stat().st_size
+    return {
+        "model": model,
+        "inputs": len(paths),
+        "bytes": one_bytes,
+        "rounds": rounds,
+        "ways": found,
+        "cpus": os.cpu_count(),
+    }
+
+
+def read_through(path: Path) -> None:
+    with path.open("rb", buffering=0) as file:
+        buffer = bytearray(1 << 24)
+        while file.readinto(buffer):
+            pass
+
+
+def show(result: dict[str, Any]) -> None:
+    print(f"{result['model']}: {result['inputs']} × {result['bytes'] / 1e9:.2f} GB, {result['rounds']} rounds")
+    for way, runs in result["ways"].items():
+        seconds = [run["seconds"] for run in runs]
+        peak = max(run["peak_bytes"] for run in runs)
+        ratios = [
+            plain_run["seconds"] / run["seconds"] for plain_run, run in zip(result["ways"]["plain"], runs, strict=True)
+        ]
+        print(
+            f"  {way:7} {statistics.median(seconds):6.2f} s ({min(seconds):.2f} to {max(seconds):.2f})"
+            f"  cpu {statistics.median(run['cpu_seconds'] for run in runs):6.2f} s"
+            f"  memory {peak / 1e9:5.2f} GB = {peak / result['bytes']:.0%} of one model"
+            f"  {statistics.median(ratios):.2f}× plain's speed ({min(ratios):.2f} to {max(ratios):.2f})"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="measure merging full-size models")
+    parser.add_argument("--model", choices=tuple(RATIOS), default="sd15")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--one-file", action="store_true", help="the inputs are one file by several names")
+    parser.add_argument("--folder", type=Path, help="where the models are kept; by default they are removed again")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    parser.add_argument("--child", choices=WAYS, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.child:
+        paths = inputs_in(asked.folder, asked.model)
+        print(json.dumps(one_run(asked.child, paths, RATIOS[asked.model], asked.folder / "merged.safetensors")))
+        return
+    with tempfile.TemporaryDirectory(prefix="hayate-merge-") as temporary:
+        result = measure(asked.model, asked.folder or Path(temporary), asked.rounds, is_one_file=asked.one_file)
+    print(json.dumps(result, indent=1)) if asked.json else show(result)
+
+
+if __name__ == "__main__":
+    main()

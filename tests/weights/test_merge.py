@@ -380,6 +380,30 @@ def test_a_lora_for_another_family_is_refused(folder: Path, tmp_path: Path) -> N
         pass
 
 
+def test_what_is_interrupted_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+    def stop(share: float) -> None:
+        if share > 0.5:
+            raise KeyboardInterrupt
+
+    with opened("merge(A, B, 0.5)", folder) as merge, pytest.raises(KeyboardInterrupt):
+        write_merge(merge, tmp_path / "out.safetensors", on_share=stop)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_told(folder: Path, tmp_path: Path) -> None:
+    with opened("merge(A, B, 0.5)", folder) as merge, pytest.raises(OutputError, match="no folder"):
+        write_merge(merge, tmp_path / "nowhere" / "out.safetensors")
+
+
+def test_as_many_tensors_are_made_as_there_are_and_one_ahead(folder: Path, tmp_path: Path) -> None:
+    shares: list[float] = []
+    with opened("merge(A, B, 0.5)", folder) as merge:
+        write_merge(merge, tmp_path / "out.safetensors", on_share=shares.append)
+        assert len(shares) == len(merge.names)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
 _LIMITED = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -136,6 +136,7 @@ def test_rules_are_supermergers(rules: str, expected: list[float]) -> None:
         (0.5, "IN3=0.1", "", "unknown block"),
         (0.5, "IN12=0.1", "", "unknown block"),
         (0.5, "IN04-02=0.1", "", "unknown block"),
+        (0.5, f"IN00-{'9' * 5000}=0.1", "", "unknown block"),
         (0.5, "IN04", "", "preset"),
         (0.5, "", "IN04:attn", "three parts"),
         (0.5, "", "IN04:attn:much", "no number"),

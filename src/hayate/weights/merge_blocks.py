@@ -14,7 +14,7 @@ from hayate.weights.detect import UNET_PREFIX
 
 BASE = "BASE"
 _BLOCK = re.compile(r"(input|output)_blocks\.(\d+)\.")
-_RANGE = re.compile(r"([A-Z]+)(\d+)-([A-Z]*)(\d+)")
+_RANGE = re.compile(r"([A-Z]+)(\d{1,2})-([A-Z]*)(\d{1,2})")
 
 
 def _names(inner: int) -> tuple[str, ...]:
@@ -162,7 +162,7 @@ def _read_names(words: Sequence[str]) -> tuple[str, ...]:
     for word in words:
         ends = _RANGE.fullmatch(word.upper())
         if ends and ends[3] in ("", ends[1]):
-            chosen = [f"{ends[1]}{number:02}" for number in range(int(ends[2]), min(int(ends[4]), 99) + 1)]
+            chosen = [f"{ends[1]}{number:02}" for number in range(int(ends[2]), int(ends[4]) + 1)]
         else:
             chosen = list(_between(word.upper()))
         wrong = next((name for name in chosen if name not in SD_BLOCKS), None if chosen else word)

@@ -20,7 +20,7 @@ from hayate.weights.merge_blocks import Ratio, read_number, read_ratio
 
 MAX_CHARACTERS = 20_000
 MAX_DEPTH = 16
-MAX_SEED = 2**63 - 1
+MAX_SEED = 2**53
 _TOKEN = re.compile(
     r"""\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<mark>[(),=])|(?P<word>[^\s(),='"][^(),='"]*))"""
 )

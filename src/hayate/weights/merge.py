@@ -1,0 +1,237 @@
+"""A merge of opened models: any of its tensors when it is asked for, and all of them into a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from hayate.models.config import ModelConfig
+from hayate.weights import merge_methods as methods
+from hayate.weights.detect import UNET_PREFIX, VAE_PREFIX
+from hayate.weights.lora import read_adapter
+from hayate.weights.merge_inputs import (
+    Source,
+    check_families,
+    check_shape,
+    info_of,
+    is_copied,
+    missing_notes,
+    names_of,
+    source_of,
+)
+from hayate.weights.merge_methods import Span
+from hayate.weights.merge_recipe import Blend, Model, Node, Recipe, WithLoras
+from hayate.weights.merge_steps import Edit, Edited, Leaf, Mix, Step, computed, value_of
+from hayate.weights.read import TORCH_DTYPES, open_checkpoint
+from hayate.weights.write import Entry, dtype_code, write_safetensors
+
+Edits = Mapping[WithLoras, Mapping[str, tuple[Edit, ...]]]
+_OF_SOME = frozenset({"ties", "dare"})
+"""Ways that mix as many models as have a tensor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merge:
+    """A recipe over its opened inputs."""
+
+    recipe: Recipe
+    sources: Mapping[str, Source]
+    """A first."""
+    names: tuple[str, ...]
+    """The result's tensors, A's first."""
+    notes: tuple[str, ...]
+    edits: Edits
+    spans: dict[Blend, Span] = field(default_factory=dict)
+    """The ranges of similarities that were measured."""
+
+    @property
+    def first(self) -> Source:
+        """A, whose architecture the result has."""
+        return self.sources[self.recipe.inputs[0]]
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.first.config
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return info_of(name, self.sources).shape
+
+    def dtype(self, name: str, wanted: torch.dtype | None = None) -> torch.dtype:
+        """The type a tensor gets: `wanted` where it holds floating-point numbers, else its own in the first input."""
+        own = getattr(torch, TORCH_DTYPES[info_of(name, self.sources).dtype])
+        return wanted if wanted is not None and own.is_floating_point else own
+
+    @torch.no_grad()
+    def get(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        """The merged tensor called `name`.
+
+        Cost: no copy for a tensor that is some input's own; else its time, and memory for a few of its size where the
+        way to merge needs the whole tensor at once.
+        """
+        return computed(self._step(name), self.dtype(name, dtype), self.shape(name))
+
+    def _step(self, name: str) -> Step:
+        if is_copied(name, info_of(name, self.sources)):
+            return Leaf(tensor=next(source.get(name) for source in self.sources.values() if name in source.names))
+        step = self._resolve(self.recipe.root, name)
+        assert step is not None, name
+        return step
+
+    def _resolve(self, node: Node, name: str) -> Step | None:
+        """What a node does for one tensor; None where no input of it has the tensor."""
+        if isinstance(node, Model):
+            source = self.sources[node.name]
+            return Leaf(tensor=source.get(name)) if name in source.names else None
+        if isinstance(node, WithLoras):
+            part = self._resolve(node.part, name)
+            edits = self.edits[node].get(name, ())
+            return Edited(part=part, edits=edits) if part is not None and edits else part
+        parts = [self._resolve(part, name) for part in node.parts]
+        present = tuple(part for part in parts if part is not None)
+        is_whole = len(present) == len(parts) or (node.method in _OF_SOME and len(present) > 1 and parts[0] is not None)
+        if not present or not is_whole:
+            return present[0] if present else None
+        ratios = tuple(ratio.at(name, self.recipe.family) for ratio in node.ratios)
+        alone = _alone(node, ratios, name)
+        if alone is not None:
+            return present[alone]
+        return Mix(name=name, blend=node, parts=present, ratios=ratios, span=self._span(node))
+
+    def _span(self, node: Blend) -> Span:
+        """The range of similarities of a cosine merge's models, measured over all of both, once."""
+        if not node.calc.startswith("cosine"):
+            return 0.0, 0.0
+        if node not in self.spans:
+            self.spans[node] = methods.similarity_span(list(self._similarities(node)))
+        return self.spans[node]
+
+    def _similarities(self, node: Blend) -> Iterator[Tensor]:
+        for name in self.names:
+            if is_copied(name, info_of(name, self.sources)) or name.startswith(VAE_PREFIX):
+                continue
+            steps = [self._resolve(part, name) for part in node.parts]
+            if any(step is None for step in steps):
+                continue
+            a, b = (value_of(step) for step in steps if step is not None)
+            if a.dim() == 0:
+                continue
+            a = a[:, : b.shape[1]] if a.dim() == b.dim() == 4 else a  # of an inpainting model
+            b = b.reshape(a.shape)
+            is_a = node.calc == "cosineA"
+            yield methods.column_cosines(a, b) if is_a else methods.similarities(a, b, is_normalised=False)
+
+
+@contextmanager
+def open_merge(recipe: Recipe, find: Callable[[str], Path], find_lora: Callable[[str], Path]) -> Iterator[Merge]:
+    """The merge that a recipe stands for; `find` and `find_lora` give the files of names.
+
+    Raises: what they raise; ModelFileError; TensorMismatch, UsageError for models that can't be mixed, before anything
+    is computed.
+    """
+    with ExitStack() as stack:
+        sources = {name: source_of(stack.enter_context(open_checkpoint(find(name)))) for name in recipe.inputs}
+        yield prepare_merge(recipe, sources, {name: find_lora(name) for name in recipe.loras})
+
+
+def prepare_merge(recipe: Recipe, sources: Mapping[str, Source], loras: Mapping[str, Path]) -> Merge:
+    """The merge of sources that are open; LoRAs by their names in the recipe. Raises: as `open_merge`."""
+    sources = {name: sources[name] for name in recipe.inputs}
+    config = sources[recipe.inputs[0]].config
+    recipe = recipe.for_family(config.family)
+    notes = list(check_families(sources))
+    names = names_of(recipe.root, sources)
+    for name in names:
+        if not is_copied(name, info_of(name, sources)):
+            check_shape(recipe.root, name, sources)
+    edits, lora_notes = _edits(recipe.root, config, loras)
+    return Merge(
+        recipe=recipe,
+        sources=MappingProxyType(sources),
+        names=names,
+        notes=(*notes, *missing_notes(sources, names), *lora_notes),
+        edits=edits,
+    )
+
+
+def write_merge(
+    merge: Merge,
+    path: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    metadata: Mapping[str, str] | None = None,
+    may_replace: bool = False,
+    on_share: Callable[[float], None] = lambda share: None,
+) -> None:
+    """Writes the merged model; without `dtype` each tensor keeps A's.
+
+    Raises: OutputError. Cost: memory for two tensors and for what lies between.
+    """
+    wanted = {name: merge.dtype(name, dtype) for name in merge.names}
+    names = sorted(merge.names, key=lambda name: -wanted[name].itemsize)  # the order in which they are asked for
+    entries = [Entry(name=name, dtype=dtype_code(wanted[name]), shape=merge.shape(name)) for name in names]
+    sizes = {entry.name: entry.size_bytes for entry in entries}
+    whole, done = sum(sizes.values()) or 1, 0
+    with ThreadPoolExecutor(1, thread_name_prefix="merge") as worker:
+        ahead = _ahead(worker, names, lambda name: merge.get(name, dtype))
+
+        def produce(name: str) -> Tensor:
+            nonlocal done
+            done += sizes[name]
+            on_share(done / whole)
+            return next(ahead)
+
+        write_safetensors(path, entries, produce, metadata, may_replace=may_replace)
+
+
+def _edits(root: Node, config: ModelConfig, loras: Mapping[str, Path]) -> tuple[Edits, list[str]]:
+    """What every node with LoRAs does to which tensors, and what to say of the files."""
+    adapters = {name: read_adapter(path, config) for name, path in loras.items()}
+    prefixes = [UNET_PREFIX, *(text.prefix for text in config.text)]
+    tables: dict[WithLoras, dict[str, tuple[Edit, ...]]] = {}
+    for node in _lora_nodes(root):
+        table = tables.setdefault(node, {})
+        for name, strength in node.loras:
+            for change in adapters[name].changes if strength else ():
+                place = change.place
+                for has, end, is_bias in ((change.kind, place.weight, False), (change.bias, place.bias, True)):
+                    if has is not None and end is not None:
+                        full = prefixes[place.network] + end
+                        edit = Edit(change=change, strength=strength, is_bias=is_bias)
+                        table[full] = (*table.get(full, ()), edit)
+    return tables, [note for adapter in adapters.values() for note in adapter.notes()]
+
+
+def _lora_nodes(node: Node) -> Iterator[WithLoras]:
+    if isinstance(node, WithLoras):
+        yield node
+    for part in (node.part,) if isinstance(node, WithLoras) else node.parts if isinstance(node, Blend) else ():
+        yield from _lora_nodes(part)
+
+
+def _alone(node: Blend, ratios: Sequence[float], name: str) -> int | None:
+    """Which part alone a blend is for this tensor; None where it is more."""
+    if node.calc.startswith("cosine"):
+        return 0 if name.startswith(VAE_PREFIX) else None
+    if node.calc == "extract":
+        return None
+    if not any(ratios):
+        return 0
+    return 1 if (node.method, node.calc) in {("merge", "normal"), ("slerp", "normal")} and ratios[0] == 1 else None
+
+
+def _ahead(worker: ThreadPoolExecutor, names: Sequence[str], make: Callable[[str], Tensor]) -> Iterator[Tensor]:
+    """The tensors in order, each computed while the one before it is written."""
+    coming = worker.submit(make, names[0]) if names else None
+    for following in [*names[1:], None]:
+        assert coming is not None
+        tensor = coming.result()
+        coming = None if following is None else worker.submit(make, following)
+        yield tensor
+        del tensor

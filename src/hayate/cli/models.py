@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hayate.cli.merge import merge
 from hayate.settings import load_settings
 from hayate.weights.builtin import builtin_model
 from hayate.weights.detect import detect_checkpoint
@@ -57,6 +58,9 @@ def inspect(
     for key, value in content.items():
         if not isinstance(value, dict):
             sys.stdout.write(f"{key.replace('_', ' ')}: {value}\n")
+
+
+app.command()(merge)
 
 
 def find_entries(folder: Path) -> tuple[ModelEntry, ...]:

@@ -72,6 +72,8 @@ class Ratio:
     """The blocks that differ from the base; block weights that name all of them set the base, too."""
     rules: tuple[Rule, ...] = ()
     """The last one that applies to a tensor is the one that counts."""
+    is_preset: bool = False
+    """Whether the blocks are a shape over SD's, of which SDXL takes those that it has."""
 
     def at(self, name: str, family: Family) -> float:
         """The ratio for the tensor called `name`."""
@@ -83,7 +85,8 @@ class Ratio:
 
     def check(self, family: Family) -> None:
         """Raises: UsageError for blocks that models of this family do not have."""
-        for name in (*(block for block, _ in self.blocks), *(block for rule in self.rules for block in rule.blocks)):
+        own = () if self.is_preset else tuple(block for block, _ in self.blocks)
+        for name in (*own, *(block for rule in self.rules for block in rule.blocks)):
             if name not in blocks_of(family):
                 count = len(blocks_of(family))
                 hint = f"its {count} are {BASE}, IN00 to {blocks_of(family)[count // 2 - 1]}, M00, OUT00 to"
@@ -101,7 +104,7 @@ def read_ratio(base: float | None, mbw: str = "", rules: str = "") -> Ratio:
         raise UsageError("a ratio is missing", hint="give a number such as 0.35, or block weights with the base")
     base = dict(blocks).get(BASE, 0.0) if base is None else base
     own = tuple((name, value) for name, value in blocks if name != BASE)
-    return Ratio(base=base, blocks=own, rules=read_rules(rules))
+    return Ratio(base=base, blocks=own, rules=read_rules(rules), is_preset=mbw.strip().upper() in PRESETS)
 
 
 def read_rules(text: str) -> tuple[Rule, ...]:
@@ -129,7 +132,7 @@ def _read_blocks(text: str, base: float | None) -> tuple[tuple[str, float], ...]
         return ()
     if "=" in text:
         return _read_named(text)
-    if text[0].isalpha():
+    if "," not in text and not text[0].isdigit():
         if text.upper() not in PRESETS:
             raise UnknownName("preset of block weights", text, PRESETS)
         return tuple(zip(SD_BLOCKS, PRESETS[text.upper()], strict=True))[0 if base is None else 1 :]

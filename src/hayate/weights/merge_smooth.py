@@ -20,7 +20,7 @@ def smooth_add(a: Tensor, b: Tensor, c: Tensor, alpha: float) -> Tensor:
 
     Beyond an edge the numbers are mirrored, the edge itself with them.
     Source: SuperMerger's calcmode_en.md, "smoothAdd".
-    Cost: 3 to 81 numbers sorted for each one; minutes for a whole model.
+    Cost: the median of 81 numbers for each one of a convolution; some ten minutes for SD1.
     """
     return torch.add(a, _softened(_median(b - c)), alpha=alpha)
 
@@ -35,8 +35,30 @@ def _median(values: Tensor) -> Tensor:
     for start in range(0, size, rows):
         stop = min(start + rows, size)
         around = values.index_select(0, _mirrored(range(start - 1, stop + 1), size))
-        medians[start:stop] = torch.stack(list(_shifted(around, stop - start))).median(dim=0).values
+        medians[start:stop] = _middle(_shifted(around, stop - start))
     return medians
+
+
+def _middle(neighbours: Sequence[Tensor]) -> Tensor:
+    """The median of 3, 9, 27 or 81 tensors, place by place."""
+    if len(neighbours) == 3:
+        return _middle_of_three(*neighbours)
+    if len(neighbours) != 9:
+        return torch.stack(list(neighbours)).median(dim=0).values
+    # Each row of three sorted, the median is that of the greatest least, the middle middle and the least greatest.
+    rows = [neighbours[start : start + 3] for start in (0, 3, 6)]
+    least = [torch.minimum(torch.minimum(a, b), c) for a, b, c in rows]
+    middle = [_middle_of_three(*row) for row in rows]
+    greatest = [torch.maximum(torch.maximum(a, b), c) for a, b, c in rows]
+    return _middle_of_three(
+        torch.maximum(torch.maximum(*least[:2]), least[2]),
+        _middle_of_three(*middle),
+        torch.minimum(torch.minimum(*greatest[:2]), greatest[2]),
+    )
+
+
+def _middle_of_three(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    return torch.maximum(torch.minimum(a, b), torch.minimum(torch.maximum(a, b), c))
 
 
 def _shifted(around: Tensor, rows: int) -> list[Tensor]:

@@ -46,10 +46,10 @@ def merge(  # noqa: PLR0917 - Typer makes a flag of each
 
     settings = load_settings({"models_dir": models_dir, "lora_dir": lora_dir})
     wanted, path = torch_dtype(dtype), with_suffix(output)
+    recipe = parse_recipe(expression)
     if lora:
         uses = ", ".join(f"{quoted(name)}, {strength!r}" for name, strength in map(name_and_strength, lora))
-        expression = f"lora({expression}, {uses})"
-    recipe = parse_recipe(expression)
+        recipe = parse_recipe(f"lora({recipe.text}, {uses})")
     check_room(path, 0, may_replace=replaces)  # before files are read for their hashes
     find = partial(find_model, folder=settings.models_dir, built_in=builtin_model())
     with open_merge(recipe, find, partial(lora_path, folder=settings.lora_dir)) as merged:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from hayate.errors import OutputError
 from hayate.models.config import ModelConfig
 from hayate.weights import merge_methods as methods
 from hayate.weights.detect import UNET_PREFIX, VAE_PREFIX
@@ -171,8 +172,11 @@ def write_merge(
 ) -> None:
     """Writes the merged model; without `dtype` each tensor keeps A's.
 
-    Raises: OutputError. Cost: memory for two tensors and for what lies between.
+    Raises: OutputError, also for a path that is one of the inputs.
+    Cost: memory for two tensors and for what lies between.
     """
+    if path.resolve() in {source.checkpoint.path.resolve() for source in merge.sources.values()}:
+        raise OutputError(f"{path} is one of the models to merge", hint="choose another name")
     wanted = {name: merge.dtype(name, dtype) for name in merge.names}
     names = sorted(merge.names, key=lambda name: -wanted[name].itemsize)  # the order in which they are asked for
     entries = [Entry(name=name, dtype=dtype_code(wanted[name]), shape=merge.shape(name)) for name in names]

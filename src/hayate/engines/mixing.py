@@ -1,0 +1,125 @@
+"""A merge made in weights that stand, in place: of a known one only the tensors that are other ones now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from hayate.engines.identity import MergedId, SourceId
+from hayate.engines.networks import Networks
+from hayate.engines.seats import Seat, SeatKey, TensorSeat, find_seat
+from hayate.models.clip import text_encoder
+from hayate.models.config import ModelConfig, TextConfig, UNetConfig, VAEConfig
+from hayate.models.layers import skeleton
+from hayate.models.unet import UNet
+from hayate.models.vae import AutoencoderKL
+from hayate.weights.detect import UNET_PREFIX, vae_prefix
+from hayate.weights.load import check_part
+from hayate.weights.merged import MergedCheckpoint, open_merged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mixed:
+    """What one mixing did."""
+
+    evaluated: int
+    """Tensors that were made anew."""
+    kept: int
+    """Tensors that were the same in the merge of before."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mixing:
+    """A merge that is to be made in what stands there, checked."""
+
+    source: MergedId
+    before: SourceId | None
+    """Whose weights are there; None where that is not sure."""
+    prefixes: tuple[str, ...]
+    """Of the networks' tensors, in their order."""
+    names: tuple[tuple[str, ...], ...]
+    """Each network's parameters as it was built, before any preparation."""
+
+
+def plan_mixing(source: MergedId, before: SourceId | None, config: ModelConfig, *, is_vae: bool) -> Mixing:
+    """What has to be made for the networks, or the VAE, of `config`.
+
+    Raises: ModelFileError where the merge's first model has not what they need; then nothing was changed.
+    """
+    with open_merged(source.path) as checkpoint:
+        kinds: list[tuple[str, UNetConfig | VAEConfig | TextConfig]] = (
+            [(vae_prefix(checkpoint.tensors), config.vae)]
+            if is_vae
+            else [(UNET_PREFIX, config.unet), *((text.prefix, text) for text in config.text)]
+        )
+        names = tuple(tuple(check_part(_bare(kind), checkpoint, prefix)) for prefix, kind in kinds)
+    return Mixing(source=source, before=before, prefixes=tuple(prefix for prefix, _ in kinds), names=names)
+
+
+@torch.no_grad()
+@torch.inference_mode(mode=False)  # weights that were changed in that mode could be poured over in it only
+def mix(mixing: Mixing, part: Networks | AutoencoderKL, dtypes: tuple[torch.dtype, ...]) -> Mixed:
+    """Makes the merge in the weights of `part`, whose networks compute in `dtypes`, and leaves alone what stays.
+
+    Broken off half-way it leaves a mixture. Addresses stay, except those of packed weights.
+    Cost: one pass over the inputs of the tensors that differ, and memory for one tensor.
+    """
+    started, evaluated = time.perf_counter(), 0
+    modules = part.modules if isinstance(part, Networks) else (part,)
+    with open_merged(mixing.source.path) as checkpoint:
+        for module, dtype, prefix, names in zip(modules, dtypes, mixing.prefixes, mixing.names, strict=True):
+            changed = [name for name in names if not mixing.source.keeps(mixing.before, prefix + name)]
+            evaluated += len(changed)
+            for seats in _by_seat(module, prefix, changed).values():
+                _write(seats, checkpoint, dtype)
+    kept = sum(map(len, mixing.names)) - evaluated
+    return Mixed(evaluated=evaluated, kept=kept, seconds=time.perf_counter() - started)
+
+
+@lru_cache(maxsize=8)
+def _bare(kind: UNetConfig | VAEConfig | TextConfig) -> nn.Module:
+    """The network without memory, as it is before any preparation."""
+    with skeleton():
+        if isinstance(kind, UNetConfig):
+            return UNet(kind)
+        return AutoencoderKL(kind) if isinstance(kind, VAEConfig) else text_encoder(kind)
+
+
+def _by_seat(module: nn.Module, prefix: str, names: list[str]) -> Mapping[SeatKey, list[tuple[str, Seat]]]:
+    """The places of the parameters, by full name; those that are thirds of one packed weight together."""
+    seats: dict[SeatKey, list[tuple[str, Seat]]] = {}
+    for name in names:
+        seat = find_seat(module, name, None)
+        seats.setdefault(seat.key, []).append((prefix + name, seat))
+    return seats
+
+
+def _write(seats: list[tuple[str, Seat]], checkpoint: MergedCheckpoint, dtype: torch.dtype) -> None:
+    """Makes the tensors of one seat and puts them there; their names are those in the checkpoint."""
+    seat = seats[0][1]
+    if seat.third is not None:
+        whole = seat.plain(seat.clean())
+        for name, each in seats:
+            assert each.third is not None
+            checkpoint.fill(name, whole.chunk(3)[each.third])
+        seat.write(whole)
+        return
+    for name, each in seats:
+        if isinstance(each, TensorSeat):
+            _write_tensor(name, each.tensor(), checkpoint)
+        else:
+            each.write(checkpoint.get_as(name, dtype))
+
+
+def _write_tensor(name: str, own: Tensor, checkpoint: MergedCheckpoint) -> None:
+    """Straight into its place where that is as the file is laid out, else by a copy."""
+    if own.device.type == "cpu" and own.is_contiguous():
+        checkpoint.fill(name, own)
+    else:
+        own.copy_(checkpoint.get_as(name, own.dtype).view(own.shape))

@@ -32,6 +32,7 @@ class MergedId:
 
     path: MergedModel
     inputs: tuple[FileId, ...]
+    """Of its LoRAs as well."""
 
     def replaces(self, other: SourceId) -> bool:
         return self.path == other.path and self != other
@@ -92,7 +93,7 @@ def source_id(source: ModelSource) -> SourceId:
     Raises: UsageError as `file_id` does.
     """
     if isinstance(source, MergedModel):
-        return MergedId(path=source, inputs=tuple(map(file_id, source.inputs)))
+        return MergedId(path=source, inputs=tuple(map(file_id, source.files)))
     return file_id(source)
 
 

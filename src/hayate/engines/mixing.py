@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hayate.engines.identity import MergedId, SourceId
 from hayate.engines.networks import Networks
@@ -107,19 +107,10 @@ def _write(seats: list[tuple[str, Seat]], checkpoint: MergedCheckpoint, dtype: t
         whole = seat.plain(seat.clean())
         for name, each in seats:
             assert each.third is not None
-            checkpoint.fill(name, whole.chunk(3)[each.third])
+            rows = whole.chunk(3)[each.third]
+            rows.copy_(checkpoint.get_as(name, dtype).view(rows.shape))
         seat.write(whole)
         return
     for name, each in seats:
-        if isinstance(each, TensorSeat):
-            _write_tensor(name, each.tensor(), checkpoint)
-        else:
-            each.write(checkpoint.get_as(name, dtype))
-
-
-def _write_tensor(name: str, own: Tensor, checkpoint: MergedCheckpoint) -> None:
-    """Straight into its place where that is as the file is laid out, else by a copy."""
-    if own.device.type == "cpu" and own.is_contiguous():
-        checkpoint.fill(name, own)
-    else:
-        own.copy_(checkpoint.get_as(name, own.dtype).view(own.shape))
+        made = checkpoint.get_as(name, dtype)
+        each.write(made.view(each.tensor().shape) if isinstance(each, TensorSeat) else made)

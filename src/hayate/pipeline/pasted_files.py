@@ -87,7 +87,9 @@ def _is_merge(named: _Named, settings: Settings) -> bool:
     Cost: they are read for their hashes if they were not yet.
     """
     try:
-        source = find_source(named.name, settings.models_dir, builtin_model(), allows_paths=False)
+        source = find_source(
+            named.name, settings.models_dir, builtin_model(), loras_dir=settings.lora_dir, allows_paths=False
+        )
         return isinstance(source, MergedModel) and named.digits in ("", source_hash(source, settings.cache_dir))
     except HayateError:
         return False

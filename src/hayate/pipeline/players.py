@@ -43,7 +43,7 @@ def model_paths(request: TextToImage, settings: Settings) -> dict[Role, ModelSou
     paths: dict[Role, ModelSource] = {"base": built_in}
     for role, name in named.items():
         if name is not None:
-            paths[role] = find_source(name, settings.models_dir, built_in)
+            paths[role] = find_source(name, settings.models_dir, built_in, loras_dir=settings.lora_dir)
     return paths
 
 

@@ -81,12 +81,12 @@ def _types(entries: Mapping[str, Any], file: ModelSource) -> dict[Part, torch.dt
 
 
 def _place(file: ModelSource) -> str:
-    return " ".join([file.text, *map(_place, file.inputs)]) if isinstance(file, MergedModel) else str(file.resolve())
+    return " ".join([file.text, *map(_place, file.files)]) if isinstance(file, MergedModel) else str(file.resolve())
 
 
 def _stamp(file: ModelSource) -> list[int]:
     """What changes when a file, or one that is merged, is replaced. Raises: OSError."""
-    files = file.inputs if isinstance(file, MergedModel) else (file,)
+    files = file.files if isinstance(file, MergedModel) else (file,)
     return [part for path in files for part in file_stamp(path)]
 
 

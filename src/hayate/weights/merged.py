@@ -4,42 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Hashable, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 
-from hayate.errors import TensorMismatch, UnknownName, clip
+from hayate.errors import UnknownName
+from hayate.weights import merge_recipe
 from hayate.weights.detect import detect_family
-from hayate.weights.folders import find_model
+from hayate.weights.folders import find_lora, find_model
 from hayate.weights.hashes import file_sha256, model_hash, start_hash
-from hayate.weights.read import Checkpoint, open_checkpoint
+from hayate.weights.header import TensorInfo
+from hayate.weights.merge import Merge, open_merge
+from hayate.weights.merge_recipe import Recipe, parse_recipe
+from hayate.weights.read import Checkpoint, open_checkpoint, read_header
+from hayate.weights.write import Entry, dtype_code
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SHORT_CHARACTERS = 80
 _LOOKS_LIKE_ONE = re.compile(r"\s*[A-Za-z_]\w*\s*\(.*,.*\)\s*", re.DOTALL)
-
-
-class Recipe(Protocol):
-    """An expression over models, parsed."""
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """The names of the models; the first gives what isn't merged."""
-        ...
-
-    def key(self, name: str) -> Hashable:
-        """All that decides the tensor `name` beside the inputs: its coefficients, after block weights."""
-        ...
-
-    def evaluate(self, name: str, tensors: Sequence[Tensor]) -> Tensor:
-        """The tensor `name` of the merge, float32, from those of the inputs."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +37,13 @@ class MergedModel:
     text: str
     """The recipe; it parses to the same again."""
     inputs: tuple[Path, ...]
+    loras: tuple[Path, ...] = ()
     recipe: Recipe = field(compare=False, repr=False)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that it is made of, A first."""
+        return (*self.inputs, *self.loras)
 
     @property
     def stem(self) -> str:
@@ -69,26 +63,34 @@ ModelSource = Path | MergedModel
 
 
 def is_recipe(name: str) -> bool:
-    """Whether a name is written as a recipe is: a word and, in parentheses, more than one thing."""
-    return _LOOKS_LIKE_ONE.fullmatch(name) is not None
+    """Whether a name is written as a recipe is, even if not a right one."""
+    return merge_recipe.is_recipe(name) or _LOOKS_LIKE_ONE.fullmatch(name) is not None
 
 
-def find_source(name: str, folder: Path, built_in: Path | None = None, *, allows_paths: bool = True) -> ModelSource:
+def find_source(
+    name: str,
+    folder: Path,
+    built_in: Path | None = None,
+    *,
+    loras_dir: Path | None = None,
+    allows_paths: bool = True,
+) -> ModelSource:
     """The file that `name` means, as `find_model` finds it, or the merge that it describes.
 
     A file of that very name is the file.
-    Raises: UnknownName, which lists the nearest names; UsageError for a recipe that can't be read.
+    Raises: UnknownName, which lists the nearest names; UsageError for a recipe that can't be read; ModelFileError for
+    a first model that is none.
     """
     try:
         return find_model(name, folder, built_in, allows_paths=allows_paths)
     except UnknownName:
         if not is_recipe(name):
             raise
-    from hayate.weights.merge_recipe import parse_recipe
-
     recipe = parse_recipe(name)
     inputs = tuple(find_model(each, folder, built_in, allows_paths=allows_paths) for each in recipe.inputs)
-    return MergedModel(text=" ".join(name.split()), inputs=inputs, recipe=recipe)
+    loras = tuple(find_lora(each, loras_dir or folder) for each in recipe.loras)
+    family = detect_family(read_header(inputs[0]).tensors, source=str(inputs[0]))
+    return MergedModel(text=recipe.text, inputs=inputs, loras=loras, recipe=recipe.for_family(family))
 
 
 def source_hash(source: ModelSource, cache_dir: Path | None = None) -> str:
@@ -98,7 +100,7 @@ def source_hash(source: ModelSource, cache_dir: Path | None = None) -> str:
     """
     if not isinstance(source, MergedModel):
         return model_hash(source, cache_dir)
-    parts = [source.text, *(file_sha256(path, cache_dir) for path in source.inputs)]
+    parts = [source.text, *(file_sha256(path, cache_dir) for path in source.files)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:10]
 
 
@@ -121,63 +123,45 @@ def open_merged(source: MergedModel) -> MergedCheckpoint:
 
     Raises: as `open_source` does.
     """
-    opened: list[Checkpoint] = []
-    try:
-        for path in source.inputs:
-            opened.append(open_checkpoint(path))
-        return MergedCheckpoint(source, opened)
-    except BaseException:
-        for each in opened:
-            each.close()
-        raise
+    inputs = dict(zip(source.recipe.inputs, source.inputs, strict=True))
+    loras = dict(zip(source.recipe.loras, source.loras, strict=True))
+    with ExitStack() as stack:
+        merge = stack.enter_context(open_merge(source.recipe, inputs.__getitem__, loras.__getitem__))
+        return MergedCheckpoint(source, merge, stack.pop_all())
 
 
 class MergedCheckpoint(Checkpoint):
-    """A merge in the shape of an opened file: names, shapes and metadata are those of the first input."""
+    """A merge in the shape of an opened file: its tensors are computed when they are asked for, its metadata is A's."""
 
-    __slots__ = ("_inputs", "_recipe")
+    __slots__ = ("_opened", "merge")
 
-    def __init__(self, source: MergedModel, inputs: Sequence[Checkpoint]) -> None:
-        _check_families(inputs)
-        self.header = replace(inputs[0].header, path=Path(source.stem))
-        self._inputs = tuple(inputs)
-        self._recipe = source.recipe
+    def __init__(self, source: MergedModel, merge: Merge, opened: ExitStack) -> None:
+        tensors = {name: _info(merge, name) for name in merge.names}
+        self.header = replace(merge.first.checkpoint.header, path=Path(source.stem), tensors=tensors)
+        self.merge = merge
+        self._opened = opened
 
     def get(self, name: str) -> Tensor:
-        """The tensor called `name`, made now, float32; one that isn't merged is that of the first input.
+        """The tensor called `name`, made now, in the type that a file of the merge has it in.
 
         Raises: KeyError for a name that is not in `tensors`.
         """
-        return self.get_as(name, torch.float32)
+        return self.get_as(name, None)
 
     def get_as(self, name: str, dtype: torch.dtype | None) -> Tensor:
-        first = self._inputs[0].get(name)
-        if not first.is_floating_point():
-            return first
-        made = torch.empty(first.shape, dtype=dtype or torch.float32)
-        self.fill(name, made)
-        return made
-
-    def fill(self, name: str, place: Tensor) -> None:
-        """Makes the tensor called `name` in `place`, which has its numbers, in whatever dtype, contiguous."""
-        tensors = [each.get(name) for each in self._inputs if name in each.tensors]
-        if len(tensors) < len(self._inputs):
-            place.view(-1).copy_(tensors[0].view(-1))
-            return
-        place.view(-1).copy_(self._recipe.evaluate(name, tensors).view(-1))
+        if name not in self.tensors:
+            raise KeyError(name)
+        return self.merge.get(name, dtype)
 
     def prefetch(self) -> None:
-        for each in self._inputs:
-            each.prefetch()
+        for each in self.merge.sources.values():
+            each.checkpoint.prefetch()
 
     def close(self) -> None:
-        for each in self._inputs:
-            each.close()
+        self._opened.close()
 
 
-def _check_families(inputs: Sequence[Checkpoint]) -> None:
-    families = [detect_family(each.tensors, source=str(each.path)) for each in inputs]
-    for each, family in zip(inputs, families, strict=True):
-        if family is not families[0]:
-            message = f"{clip(each.path.name)} is {family}, {clip(inputs[0].path.name)} is {families[0]}"
-            raise TensorMismatch(f"{message}: they can't be merged", hint="merge models of one family")
+def _info(merge: Merge, name: str) -> TensorInfo:
+    """As a file of the merge would have it."""
+    entry = Entry(name=name, dtype=dtype_code(merge.dtype(name)), shape=merge.shape(name))
+    return TensorInfo(dtype=entry.dtype, shape=entry.shape, start=0, end=entry.size_bytes)

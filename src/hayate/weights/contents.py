@@ -221,10 +221,17 @@ def _digests(
     for path, parts in layouts.items():
         on_file(path)
         found[path] = {
-            part: (part_digest(path, part, cache_dir) if counts[part, layout] > 1 else "", size_bytes)
+            part: (_digest_or_nothing(path, part, cache_dir) if counts[part, layout] > 1 else "", size_bytes)
             for part, (layout, size_bytes) in parts.items()
         }
     return found
+
+
+def _digest_or_nothing(path: Path, part: str, cache_dir: Path | None) -> str:
+    try:
+        return part_digest(path, part, cache_dir)
+    except HayateError:  # a type that can't be read, or a file that went away
+        return ""
 
 
 def _layout(tensors: Mapping[str, TensorInfo], part: str) -> tuple[object, int]:

@@ -57,6 +57,7 @@ def test_a_wrong_or_broken_model_is_one_line(
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two models, a copy of the first under another name, and the second one's VAE alone."""
     folder = tmp_path / "models"
+    folder.mkdir()
     for seed, name in enumerate(("red", "blue")):
         write_tiny(folder / f"{name}.safetensors", Family.SD1, seed=seed)
     red, blue = (load_file(folder / f"{name}.safetensors") for name in ("red", "blue"))
@@ -79,7 +80,8 @@ def printed(words: str, capsys: pytest.CaptureFixture[str], code: int = 0) -> st
     return shown.err if code else shown.out
 
 
-def test_an_inspection_names_the_parts_the_vae_and_the_recipe(shelf: Path, capsys) -> None:
+@pytest.mark.usefixtures("shelf")
+def test_an_inspection_names_the_parts_the_vae_and_the_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     blue = json.loads(printed("inspect blue --json", capsys))
     assert blue["vae_is_that_of"] == ["azure.safetensors"]
     assert sum(part["size_bytes"] for part in blue["parts"].values()) < blue["size_bytes"]
@@ -90,7 +92,7 @@ def test_an_inspection_names_the_parts_the_vae_and_the_recipe(shelf: Path, capsy
     assert json.loads(printed("inspect 'merge(red, blue, 0.5)' --json", capsys))["family"] == "sd1"
 
 
-def test_duplicates_are_told_and_left_alone(shelf: Path, capsys) -> None:
+def test_duplicates_are_told_and_left_alone(shelf: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.read_bytes() for path in shelf.iterdir()}
     found = json.loads(printed("duplicates --json", capsys))
     assert [[Path(path).stem for path in group["paths"]] for group in found["groups"]] == [["crimson", "red"]]
@@ -100,7 +102,9 @@ def test_duplicates_are_told_and_left_alone(shelf: Path, capsys) -> None:
     assert "is no folder" in printed("duplicates nowhere", capsys, 2)
 
 
-def test_hashes_are_those_of_hashlib_and_nearest_names_are_told(shelf: Path, capsys) -> None:
+def test_hashes_are_those_of_hashlib_and_near_names_are_told(
+    shelf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = (shelf / "red.safetensors").read_bytes()
     (found,) = json.loads(printed("hash red --json", capsys))["files"]
     digest = hashlib.sha256(data).hexdigest()
@@ -114,7 +118,8 @@ def test_hashes_are_those_of_hashlib_and_nearest_names_are_told(shelf: Path, cap
     assert recipes[0].splitlines()[1] != recipes[1].splitlines()[1]
 
 
-def test_a_difference_is_printed_and_drawn_once(shelf: Path, tmp_path: Path, capsys) -> None:
+@pytest.mark.usefixtures("shelf")
+def test_a_difference_is_printed_and_drawn_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert printed("diff red crimson", capsys) == "no tensor differs\n"
     for name in ("d.png", "d.svg"):
         assert "25 of 25" not in printed(f"diff red blue -o {tmp_path / name}", capsys)

@@ -18,6 +18,7 @@ from hayate.models.config import Family
 from hayate.runtime.precision import resolve_precision
 from hayate.runtime.prepare import PLAIN, Preparation
 from hayate.weights.merge import Merge
+from hayate.weights.merge_steps import Step
 from hayate.weights.merged import MergedModel, find_source, open_merged, source_hash
 from tests.tiny_models import write_tiny
 
@@ -45,15 +46,15 @@ def merged(folder: Path, ratio: float, in01: float | None = None, second: str = 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of all tensors that merges were asked for."""
+    """The names of all tensors that were computed for merges."""
     names: list[str] = []
-    get = Merge.get
+    step = Merge._step
 
-    def spied(self: Merge, name: str, dtype: torch.dtype | None = None) -> Tensor:
+    def spied(self: Merge, name: str) -> Step:
         names.append(name)
-        return get(self, name, dtype)
+        return step(self, name)
 
-    monkeypatch.setattr(Merge, "get", spied)
+    monkeypatch.setattr(Merge, "_step", spied)
     return names
 
 
@@ -140,15 +141,15 @@ def test_a_mix_that_breaks_off_is_never_handed_out(folder, asked, monkeypatch) -
     store = ModelStore(PLENTY_BYTES, PLENTY_BYTES)
     store.engine(merged(folder, 0.2), CPU, FP32)
     asked.clear()
-    spied = Merge.get
+    spied = Merge._step
 
-    def failing(self: Merge, name: str, dtype: torch.dtype | None = None) -> Tensor:
+    def failing(self: Merge, name: str) -> Step:
         if len(asked) == 20:
             raise MemoryError
-        return spied(self, name, dtype)
+        return spied(self, name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Merge, "get", failing)
+        patch.setattr(Merge, "_step", failing)
         with pytest.raises(MemoryError):
             store.engine(merged(folder, 0.6), CPU, FP32)
     for ratio in (0.2, 0.6):

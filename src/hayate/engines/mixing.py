@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hayate.engines.identity import MergedId, SourceId
 from hayate.engines.networks import Networks
@@ -21,6 +22,8 @@ from hayate.models.vae import AutoencoderKL
 from hayate.weights.detect import UNET_PREFIX, vae_prefix
 from hayate.weights.load import check_part
 from hayate.weights.merged import MergedCheckpoint, open_merged
+
+_THIRDS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +75,20 @@ def mix(mixing: Mixing, part: Networks | AutoencoderKL, dtypes: tuple[torch.dtyp
     """
     started, evaluated = time.perf_counter(), 0
     modules = part.modules if isinstance(part, Networks) else (part,)
+    places: list[_Place] = []
     with open_merged(mixing.source.path) as checkpoint:
         for module, dtype, prefix, names in zip(modules, dtypes, mixing.prefixes, mixing.names, strict=True):
             changed = [name for name in names if not mixing.source.keeps(mixing.before, prefix + name)]
             evaluated += len(changed)
             for seats in _by_seat(module, prefix, changed).values():
-                _write(seats, checkpoint, dtype)
+                places += _write(seats, checkpoint, dtype)
+        _fill(places, checkpoint)
     kept = sum(map(len, mixing.names)) - evaluated
     return Mixed(evaluated=evaluated, kept=kept, seconds=time.perf_counter() - started)
+
+
+_Place = tuple[str, Tensor]
+"""A tensor's name in the checkpoint, and where it goes as it is laid out in a file."""
 
 
 @lru_cache(maxsize=8)
@@ -100,17 +109,42 @@ def _by_seat(module: nn.Module, prefix: str, names: list[str]) -> Mapping[SeatKe
     return seats
 
 
-def _write(seats: list[tuple[str, Seat]], checkpoint: MergedCheckpoint, dtype: torch.dtype) -> None:
-    """Makes the tensors of one seat and puts them there; their names are those in the checkpoint."""
-    seat = seats[0][1]
-    if seat.third is not None:
-        whole = seat.plain(seat.clean())
-        for name, each in seats:
-            assert each.third is not None
-            rows = whole.chunk(3)[each.third]
-            rows.copy_(checkpoint.get_as(name, dtype).view(rows.shape))
-        seat.write(whole)
-        return
+def _write(seats: list[tuple[str, Seat]], checkpoint: MergedCheckpoint, dtype: torch.dtype) -> list[_Place]:
+    """Makes the tensors of one seat and puts them there, or gives the places where they can be made at once."""
+    places: list[_Place] = []
+    if seats[0][1].third is not None:
+        _write_thirds(seats, checkpoint, dtype)
+        return places
     for name, each in seats:
-        made = checkpoint.get_as(name, dtype)
-        each.write(made.view(each.tensor().shape) if isinstance(each, TensorSeat) else made)
+        if not isinstance(each, TensorSeat):
+            each.write(checkpoint.get_as(name, dtype))
+        elif (own := each.tensor()).device.type == "cpu" and own.is_contiguous():
+            places.append((name, own))
+        else:
+            own.copy_(checkpoint.get_as(name, own.dtype).view(own.shape))
+    return places
+
+
+def _write_thirds(seats: list[tuple[str, Seat]], checkpoint: MergedCheckpoint, dtype: torch.dtype) -> None:
+    """Queries, keys and values that are packed as one; those that stay are taken out first."""
+    seat = seats[0][1]
+    made = {each.third: checkpoint.get_as(name, dtype) for name, each in seats}
+    if len(made) < _THIRDS:
+        old = seat.plain(seat.clean()).chunk(_THIRDS)
+        made |= {third: rows for third, rows in enumerate(old) if third not in made}
+    seat.write(torch.cat([made[third] for third in range(_THIRDS)]))
+
+
+def _fill(places: Sequence[_Place], checkpoint: MergedCheckpoint) -> None:
+    """Makes tensors straight in their places, one per thread: a thread alone is as fast as several over one tensor."""
+    if not places:
+        return
+    merge, threads = checkpoint.merge, torch.get_num_threads()
+    merge.fill(*places[0])  # what is measured over whole models is measured here, once
+    try:
+        with ThreadPoolExecutor(threads, "mix", initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            largest_first = sorted(places[1:], key=lambda place: -place[1].nbytes)
+            for _ in pool.map(lambda place: merge.fill(*place), largest_first):
+                pass
+    finally:
+        torch.set_num_threads(threads)  # the workers' number is that of threads to come

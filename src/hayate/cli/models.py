@@ -11,12 +11,14 @@ from typing import Annotated, Any
 import typer
 
 from hayate.cli.lora import extract_lora, merge_loras
+from hayate.cli.diff import diff
+from hayate.cli.duplicates import duplicates
+from hayate.cli.hash import hash_files
+from hayate.cli.inspect import inspect
 from hayate.cli.merge import merge
 from hayate.settings import load_settings
 from hayate.weights.builtin import builtin_model
-from hayate.weights.detect import detect_checkpoint
-from hayate.weights.folders import BUILT_IN, ModelEntry, find_model, list_models
-from hayate.weights.read import open_checkpoint
+from hayate.weights.folders import BUILT_IN, ModelEntry, list_models
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False)
 
@@ -45,20 +47,10 @@ def list_all(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
         sys.stdout.write(f"no other models in {folder}; put .safetensors files there, or set models_dir\n")
 
 
-@app.command()
-def inspect(
-    name: Annotated[str, typer.Argument(help="A model's name, or the path of its file.")],
-    models_dir: ModelsDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show what a checkpoint is, read from the names and shapes of its tensors."""
-    content = describe_model(name, load_settings({"models_dir": models_dir}).models_dir)
-    if as_json:
-        _print_json(content)
-        return
-    for key, value in content.items():
-        if not isinstance(value, dict):
-            sys.stdout.write(f"{key.replace('_', ' ')}: {value}\n")
+app.command()(inspect)
+app.command(name="hash")(hash_files)
+app.command()(duplicates)
+app.command()(diff)
 
 
 app.command()(merge)
@@ -71,28 +63,6 @@ def find_entries(folder: Path) -> tuple[ModelEntry, ...]:
     built_in = builtin_model()
     own = list_models(built_in.parent) if built_in.exists() else ()
     return (*(replace(entry, name=BUILT_IN) for entry in own if entry.path == built_in), *list_models(folder))
-
-
-def describe_model(name: str, folder: Path) -> dict[str, Any]:
-    """What `name` means and what that file holds, ready for JSON.
-
-    Raises: UnknownName, ModelFileError.
-    """
-    with open_checkpoint(find_model(name, folder, builtin_model())) as checkpoint:
-        config = detect_checkpoint(checkpoint)
-        return {
-            "file": str(checkpoint.path),
-            "size_bytes": checkpoint.size_bytes,
-            "family": config.family,
-            "prediction": config.prediction,
-            "zero_terminal_snr": config.is_zero_terminal_snr,
-            "native_size_px": config.native_size_px,
-            "inpainting": config.is_inpainting,
-            "tensors": len(checkpoint.tensors),
-            "dtypes": ", ".join(sorted({info.dtype for info in checkpoint.tensors.values()})),
-            "config": asdict(config),
-            "metadata": dict(checkpoint.metadata),
-        }
 
 
 def _print_json(content: dict[str, Any]) -> None:

@@ -65,6 +65,12 @@ class Shelf:
             self._used = key
             self._keep(key, self._kept.get(key) or _Kept(value=value, size_bytes=self._size_of(value), is_ahead=False))
 
+    def in_use(self) -> tuple[Any, Any] | None:
+        """Key and value of what is in use, if it is kept."""
+        with self._lock:
+            kept = self._kept.get(self._used) if self._used is not None else None
+            return None if kept is None else (self._used, kept.value)
+
     def drop(self, is_stale: Callable[[Any], bool]) -> None:
         """Gives up everything whose key is stale, in use or not."""
         with self._lock:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from hayate.engines.identity import FileId
+from hayate.engines.identity import SourceId
 from hayate.models.clip import CLIPText, OpenCLIPText, text_encoder
 from hayate.models.config import ModelConfig
 from hayate.models.layers import skeleton
@@ -21,7 +20,7 @@ from hayate.runtime.precision import Precision
 from hayate.runtime.prepare import PLAIN, Preparation, prepare
 from hayate.weights.detect import UNET_PREFIX, detect_checkpoint, detect_vae, vae_prefix
 from hayate.weights.load import load_part
-from hayate.weights.read import open_checkpoint
+from hayate.weights.merged import ModelSource, open_source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
@@ -39,13 +38,15 @@ class Networks:
         return (self.unet, *self.text)
 
 
-def load_networks(path: Path, device: torch.device, precision: Precision, preparation: Preparation = PLAIN) -> Networks:
+def load_networks(
+    path: ModelSource, device: torch.device, precision: Precision, preparation: Preparation = PLAIN
+) -> Networks:
     """Builds the networks without memory, assigns the file's tensors to them, and prepares them.
 
     Raises: ModelFileError when the file is broken, is no checkpoint, or lacks a tensor.
     Cost: no copy of a tensor whose type and device are already right.
     """
-    with open_checkpoint(path) as checkpoint:
+    with open_source(path) as checkpoint:
         config = detect_checkpoint(checkpoint)
         checkpoint.prefetch()
         with skeleton():
@@ -61,13 +62,13 @@ def load_networks(path: Path, device: torch.device, precision: Precision, prepar
 
 
 def load_vae(
-    path: Path, config: ModelConfig, dtype: torch.dtype, device: torch.device, preparation: Preparation = PLAIN
+    path: ModelSource, config: ModelConfig, dtype: torch.dtype, device: torch.device, preparation: Preparation = PLAIN
 ) -> AutoencoderKL:
     """The VAE of a checkpoint or of a file of its own, for the U-Net that `config` describes.
 
     Raises: ModelFileError.
     """
-    with open_checkpoint(path) as checkpoint:
+    with open_source(path) as checkpoint:
         found = detect_vae(checkpoint.tensors, checkpoint.metadata, source=str(path), scale=config.vae.scale)
         with skeleton():
             vae = AutoencoderKL(found)
@@ -80,8 +81,8 @@ def load_vae(
 class Loaders:
     """How the parts are made from files; whoever wants other layers or another attention binds them here."""
 
-    networks: Callable[[Path, torch.device, Precision], Networks] = load_networks
-    vae: Callable[[Path, ModelConfig, torch.dtype, torch.device], AutoencoderKL] = load_vae
+    networks: Callable[[ModelSource, torch.device, Precision], Networks] = load_networks
+    vae: Callable[[ModelSource, ModelConfig, torch.dtype, torch.device], AutoencoderKL] = load_vae
 
 
 def loaders_for(preparation: Preparation) -> Loaders:
@@ -92,10 +93,10 @@ def loaders_for(preparation: Preparation) -> Loaders:
 
 
 @lru_cache(maxsize=64)
-def config_of(file: FileId) -> ModelConfig:
+def config_of(file: SourceId) -> ModelConfig:
     """What a checkpoint is, from its header.
 
     Raises: ModelFileError. Cost: milliseconds, once for every state of a file.
     """
-    with open_checkpoint(file.path) as checkpoint:
+    with open_source(file.path) as checkpoint:
         return detect_checkpoint(checkpoint)

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from hayate.engines.cache import Shelf, bytes_of
-from hayate.engines.identity import EngineKey
+from hayate.engines.identity import EngineKey, MergedId, SourceId
+from hayate.engines.mixing import Mixed, Mixing, mix, plan_mixing
 from hayate.engines.networks import Loaders, Networks, config_of
 from hayate.engines.staging import Poured, Staged, pour_staged, stage
 from hayate.models.config import ModelConfig
@@ -23,6 +24,8 @@ class Standing:
     def __init__(self, models: Shelf, vaes: Shelf, loaders: Loaders) -> None:
         self.poured: list[Poured] = []
         """What the last switch copied."""
+        self.mixed: list[Mixed] = []
+        """What of merges the last switch made in place."""
         self.builds = 0
         """Parts that were loaded anew because none of their architecture stood."""
         self._models = models
@@ -39,13 +42,15 @@ class Standing:
         """
         config = config_of(asked.model)
         new_networks, new_vae = self._networks_for(asked, config), self._vae_for(asked, config)
-        self.poured = []
+        self.poured, self.mixed = [], []
         networks = self._settle(self._networks, asked.networks(asked.device), new_networks)
         vae = self._settle(self._vae, asked.decoder(config, asked.device), new_vae)
         return replace(networks, config=config), vae  # the same architecture may have another prediction or size
 
     def stage(self, asked: EngineKey) -> None:
-        """Puts the weights that are asked for on the shelves, as far as they fit there."""
+        """Puts the weights that are asked for on the shelves, as far as they fit there; merges are made in place."""
+        if isinstance(asked.model, MergedId):
+            return
         self._staged_networks(asked, is_ahead=True)
         self._staged_vae(asked, config_of(asked.model), is_ahead=True)
 
@@ -53,20 +58,25 @@ class Standing:
         """Gives up what stands."""
         self._networks, self._vae = _Slot(), _Slot()
 
-    def _networks_for(self, asked: EngineKey, config: ModelConfig) -> Staged | Networks | None:
+    def _networks_for(self, asked: EngineKey, config: ModelConfig) -> Staged | Mixing | Networks | None:
         """Weights to pour, or networks to stand in place of those that do now; None where they are there already."""
         key, slot = asked.networks(asked.device), self._networks
         if slot.holds(key):
             return None
         if slot.is_like(key) and (slot.part.config.unet, slot.part.config.text) == (config.unet, config.text):
+            if isinstance(key.file, MergedId):
+                return plan_mixing(key.file, slot.whose, config, is_vae=False)
             return self._staged_networks(asked)
         return self._loaders.networks(key.file.path, key.device, asked.precision)
 
-    def _vae_for(self, asked: EngineKey, config: ModelConfig) -> Staged | AutoencoderKL | None:
+    def _vae_for(self, asked: EngineKey, config: ModelConfig) -> Staged | Mixing | AutoencoderKL | None:
         key, slot = asked.decoder(config, asked.device), self._vae
         if slot.holds(key):
             return None
-        if slot.is_like(key):
+        if slot.is_like(key) and isinstance(key.file, MergedId):
+            if slot.part.config == config.vae:
+                return plan_mixing(key.file, slot.whose, config, is_vae=True)
+        elif slot.is_like(key):
             staged = self._staged_vae(asked, config)
             if staged.config == slot.part.config:
                 return staged
@@ -92,6 +102,12 @@ class Standing:
             slot.is_whole = False
             modules = slot.part.modules if isinstance(slot.part, Networks) else [slot.part]
             self.poured.append(pour_staged(modules, new, key.device))
+        elif isinstance(new, Mixing):
+            slot.is_whole = False
+            dtypes = (
+                (key.unet, *(key.text for _ in slot.part.text)) if isinstance(slot.part, Networks) else (key.dtype,)
+            )
+            self.mixed.append(mix(new, slot.part, dtypes))
         elif new is not None:
             self.builds += 1
             slot.part = new
@@ -107,6 +123,11 @@ class _Slot:
     part: Any = None
     is_whole: bool = False
     """False while weights are being changed, and for good when that was broken off."""
+
+    @property
+    def whose(self) -> SourceId | None:
+        """Whose weights are in it, where that is sure."""
+        return self.key.file if self.is_whole else None
 
     def holds(self, key: Any) -> bool:
         return self.is_whole and self.key == key

@@ -10,12 +10,15 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from hayate.engines.cache import Shelf, bytes_of
-from hayate.engines.identity import EngineKey, FileId, file_id
+from hayate.engines.identity import EngineKey, MergedId, SourceId, source_id
+from hayate.engines.mixing import Mixed, mix, plan_mixing
 from hayate.engines.networks import Loaders, Networks, config_of
 from hayate.engines.staging import Staged
 from hayate.engines.standing import Standing
@@ -25,7 +28,7 @@ from hayate.models.config import ModelConfig
 from hayate.models.vae import AutoencoderKL
 from hayate.runtime.evidence import Evidence
 from hayate.runtime.precision import Precision
-from hayate.weights.hashes import start_hash
+from hayate.weights.merged import ModelSource, start_source_hash
 
 logger = logging.getLogger(__name__)
 
@@ -59,10 +62,13 @@ class ModelStore:
         self._lock = threading.Lock()
         self._switching = threading.Lock()
         self._seated: tuple[EngineKey, TorchEngine] | None = None
-        self._hashes: dict[FileId, Future[str]] = {}
+        self._hashes: dict[SourceId, Future[str]] = {}
         self._switches = self._prefetches = 0
+        self._mixed: list[Mixed] = []
 
-    def engine(self, model: Path, device: torch.device, precision: Precision, vae: Path | None = None) -> TorchEngine:
+    def engine(
+        self, model: ModelSource, device: torch.device, precision: Precision, vae: Path | None = None
+    ) -> TorchEngine:
         """The engine of a model file, with the VAE of its own file or of another.
 
         Raises: UsageError where there is no file, ModelFileError; then the engine of before still serves.
@@ -74,13 +80,14 @@ class ModelStore:
             if self._seated is None or self._seated[0] != asked:
                 self.before_switch()
                 self._seated = None  # pouring that fails half-way leaves nothing that could be handed out
+                self._mixed = []
                 networks, decoder = self._parts(asked)
                 self._seated = asked, self._assembled(networks, decoder, asked)
                 self._switches += 1
                 self._drop_replaced(asked)
             return self._seated[1]
 
-    def prefetch(self, model: Path, device: torch.device, precision: Precision, vae: Path | None = None) -> None:
+    def prefetch(self, model: ModelSource, device: torch.device, precision: Precision, vae: Path | None = None) -> None:
         """Begins to load a model in another thread, to be kept, and to hash it; who asks for it meanwhile joins in.
 
         A model that doesn't fit beside the one in use isn't kept, but its file is in the page cache then. Where nothing
@@ -94,18 +101,18 @@ class ModelStore:
             self._prefetches += 1
         self._begin(asked)
 
-    def hash_of(self, path: Path) -> Future[str]:
+    def hash_of(self, path: ModelSource) -> Future[str]:
         """The "Model hash" of a file, from another thread, computed once for as long as the file stays as it is.
 
         Raises: UsageError where there is no file.
         """
-        file = file_id(path)
+        file = source_id(path)
         with self._lock:
             for old in [old for old in self._hashes if file.replaces(old)]:
                 del self._hashes[old]
             known = self._hashes.get(file)
             if known is None or (known.done() and known.exception()):
-                self._hashes[file] = start_hash(path, self._hashes_dir)
+                self._hashes[file] = start_source_hash(path, self._hashes_dir)
             return self._hashes[file]
 
     def clear(self) -> None:
@@ -128,6 +135,7 @@ class ModelStore:
                 detail=f"{self._models.prepared} were ready or on their way when asked for",
             ),
             self._switch_evidence(),
+            *self._merge_evidence(),
         )
 
     def _assembled(self, networks: Networks, decoder: AutoencoderKL, asked: EngineKey) -> TorchEngine:
@@ -137,8 +145,8 @@ class ModelStore:
     def _parts(self, asked: EngineKey) -> tuple[Networks, AutoencoderKL]:
         if self._pours(asked.device):
             return self._standing_parts(asked)
-        networks = self._networks(asked)
-        decoder = self._decoder(asked, networks.config)
+        networks = self._remixed(asked) or self._networks(asked)
+        decoder = self._remixed_vae(asked, networks.config) or self._decoder(asked, networks.config)
         self._models.use(asked.networks(asked.device), networks)
         self._vaes.use(asked.decoder(networks.config, asked.device), decoder)
         return networks, decoder
@@ -146,9 +154,32 @@ class ModelStore:
     def _standing_parts(self, asked: EngineKey) -> tuple[Networks, AutoencoderKL]:
         builds = self._standing.builds
         parts = self._standing.switch(asked)
+        self._mixed = self._standing.mixed
         if self._standing.builds != builds:
             self._begin(asked)  # it was loaded straight to the device, so nothing of it is kept yet for the way back
         return parts
+
+    def _remixed(self, asked: EngineKey) -> Networks | None:
+        """The networks in use with another merge of the same files in them; None where they can't become it."""
+        key = asked.networks(asked.device)
+        dtypes = (key.unet, *(key.text for _ in config_of(asked.model).text))
+        return self._remix(self._models, key, config_of(asked.model), dtypes)
+
+    def _remixed_vae(self, asked: EngineKey, config: ModelConfig) -> AutoencoderKL | None:
+        key = asked.decoder(config, asked.device)
+        return self._remix(self._vaes, key, config, (key.dtype,))
+
+    def _remix(self, shelf: Shelf, key: Any, config: ModelConfig, dtypes: tuple[torch.dtype, ...]) -> Any:
+        used = shelf.in_use()
+        if used is None or key in set(shelf.keys()) or replace(used[0], file=key.file) != key:
+            return None
+        before, part = used[0].file, used[1]
+        if not (isinstance(key.file, MergedId) and key.file.is_variant_of(before)):
+            return None
+        mixing = plan_mixing(key.file, before, config, is_vae=isinstance(part, AutoencoderKL))
+        shelf.drop(lambda kept: kept == used[0])  # it is not that any more, even if this is broken off
+        self._mixed.append(mix(mixing, part, dtypes))
+        return part
 
     def _networks(self, asked: EngineKey, *, is_ahead: bool = False) -> Networks:
         key = asked.networks(asked.device)
@@ -192,12 +223,21 @@ class ModelStore:
             size_bytes, seconds = sum(each.size_bytes for each in poured), sum(each.seconds for each in poured)
             pinned = "page-locked" if all(each.is_pinned for each in poured) else "pageable"
             detail += f"; the last copied {_size(size_bytes)} from {pinned} memory in {1000 * seconds:.0f} ms"
-        is_active = bool(poured) or self._models.found + self._models.joined > 0
+        is_active = bool(poured) or bool(self._mixed) or self._models.found + self._models.joined > 0
         return Evidence(name="switch", requested="without a rebuild", active=is_active, detail=detail)
 
+    def _merge_evidence(self) -> tuple[Evidence, ...]:
+        """What of a merge was made in the weights that stand."""
+        if not self._mixed:
+            return ()
+        evaluated, kept = sum(each.evaluated for each in self._mixed), sum(each.kept for each in self._mixed)
+        seconds = sum(each.seconds for each in self._mixed)
+        detail = f"{evaluated} of {evaluated + kept} tensors evaluated in {1000 * seconds:.0f} ms, the others stayed"
+        return (Evidence(name="merge", requested="in place", active=True, detail=detail),)
 
-def _asked(model: Path, device: torch.device, precision: Precision, vae: Path | None) -> EngineKey:
-    return EngineKey(model=file_id(model), vae=file_id(vae or model), device=device, precision=precision)
+
+def _asked(model: ModelSource, device: torch.device, precision: Precision, vae: Path | None) -> EngineKey:
+    return EngineKey(model=source_id(model), vae=source_id(vae or model), device=device, precision=precision)
 
 
 def _size_of(part: Networks | AutoencoderKL | Staged) -> int:

@@ -25,14 +25,15 @@ from hayate.runtime.merging import TokenMerging, set_merging
 from hayate.runtime.offload import Offloader, Stage
 from hayate.runtime.precision import Precision
 from hayate.runtime.prepare import set_attention
+from hayate.weights.merged import ModelSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineFiles:
     """Where an engine's networks came from, and how."""
 
-    model: Path
-    vae: Path
+    model: ModelSource
+    vae: ModelSource
     loaders: Loaders
 
 
@@ -164,7 +165,7 @@ class TorchEngine:
 
 
 def load_engine(
-    path: Path,
+    path: ModelSource,
     device: torch.device,
     precision: Precision,
     *,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
@@ -20,6 +19,7 @@ from hayate.runtime.compile.spec import Mode
 from hayate.runtime.plan import Plan
 from hayate.runtime.precision import Precision
 from hayate.settings import Settings
+from hayate.weights.merged import ModelSource
 
 
 class Cast:
@@ -109,7 +109,7 @@ class Cast:
         return self._asked(self._here, precision)
 
     def _safe(self, player: Player) -> SafeTypes:
-        files: dict[Part, Path] = {"unet": player.model, "text": player.model, "vae": self._vae or player.model}
+        files: dict[Part, ModelSource] = {"unet": player.model, "text": player.model, "vae": self._vae or player.model}
         return SafeTypes(path=self._memory, files=files)
 
     def _safe_types(self, player: Player) -> tuple[Precision, list[str]]:

@@ -51,6 +51,9 @@ _SPACE = re.compile(r"\s*")
 _QUOTED = re.compile(r'"(?:[^"\\]++|\\.)++"(?=,|\Z)')
 _SIZE = re.compile(r"(\d+)x(\d+)")
 
+RECIPE_KEY = "Merge recipe"
+"""Beside A1111's keys: the whole recipe of a merge, where "Model" has only the beginning of it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Infotext:

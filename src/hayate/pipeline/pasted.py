@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hayate.errors import UsageError, clip
-from hayate.pipeline.infotext import Infotext, format_infotext, parse_infotext, version_of
+from hayate.pipeline.infotext import RECIPE_KEY, Infotext, format_infotext, parse_infotext, version_of
 from hayate.pipeline.left_out import features_left_out, notes_of
 from hayate.pipeline.pasted_files import files_named, with_files
 from hayate.pipeline.pasted_hires import HIRES_KEYS, pasted_hires
@@ -129,7 +129,7 @@ def paste(info: Infotext, given: Collection[str] = (), upscalers: Collection[str
     hires = None if "hires" in given else pasted_hires(info, faults, upscalers)
     values |= {} if hires is None else {"hires": hires}
     others = HIRES_KEYS if hires is not None or "hires" in given else START_KEYS if "start" in given else set()
-    files = {"Model", "VAE", "Refiner"}
+    files = {"Model", RECIPE_KEY, "VAE", "Refiner"}
     honoured = {*others, *files, *_FIELDS, *_METHODS, *(["VAE Decoder"] if "tiny_vae" in given else [])}
     left_out = features_left_out(info, honoured)
     return Pasted(

@@ -6,13 +6,14 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hayate.errors import UsageError, clip
-from hayate.pipeline.infotext import DEFAULTS, Infotext
+from hayate.errors import HayateError, UsageError, clip
+from hayate.pipeline.infotext import DEFAULTS, RECIPE_KEY, Infotext
 from hayate.request import TextToImage
 from hayate.settings import Settings
 from hayate.weights.builtin import builtin_model
 from hayate.weights.folders import BUILT_IN, model_files, title_and_hash
 from hayate.weights.hashes import file_sha256, known_sha256, legacy_hash
+from hayate.weights.merged import MergedModel, find_source, is_recipe, source_hash
 
 LEGACY_DIGITS = 8
 HIRES_MODEL = "hires.model"
@@ -42,6 +43,9 @@ def files_named(info: Infotext, settings: Settings, given: Collection[str] = ())
     for each in _named(info, settings):
         if each.field.partition(".")[0] in given:
             continue
+        if is_recipe(each.name) and each.field != "vae" and _is_merge(each, settings):
+            found[each.field] = each.name
+            continue
         own = [] if each.field == "vae" else [builtin_model()]
         path, note = _find(each.name, each.digits, [*own, *model_files(each.folder)], settings.cache_dir)
         if path is not None:
@@ -66,7 +70,8 @@ def _named(info: Infotext, settings: Settings) -> Iterator[_Named]:
     """Every file that a text names."""
     values, models = info.parameters, settings.models_dir
     for field, title, folder in (("model", "Model", models), ("vae", "VAE", settings.vae_dir)):
-        name, digits = values.get(title, ""), values.get(f"{title} hash", "").lower()
+        name = values.get(RECIPE_KEY if field == "model" and RECIPE_KEY in values else title, "")
+        digits = values.get(f"{title} hash", "").lower()
         if name or digits:
             yield _Named(field=field, title=title, name=name, digits=digits, folder=folder)
     for field, title in ((HIRES_MODEL, "Hires checkpoint"), ("refiner", "Refiner")):
@@ -74,6 +79,20 @@ def _named(info: Infotext, settings: Settings) -> Iterator[_Named]:
         if value and value != DEFAULTS.get(title) and value != "None":
             name, digits = title_and_hash(value)
             yield _Named(field=field, title=title, name=name, digits=digits.lower(), folder=models)
+
+
+def _is_merge(named: _Named, settings: Settings) -> bool:
+    """Whether a recipe's models are all here and are those that made the picture.
+
+    Cost: they are read for their hashes if they were not yet.
+    """
+    try:
+        source = find_source(
+            named.name, settings.models_dir, builtin_model(), loras_dir=settings.lora_dir, allows_paths=False
+        )
+        return isinstance(source, MergedModel) and named.digits in ("", source_hash(source, settings.cache_dir))
+    except HayateError:
+        return False
 
 
 def _find(name: str, digits: str, files: list[Path], cache_dir: Path) -> tuple[Path | None, str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 
+from hayate.engines.identity import source_id
 from hayate.engines.loras import LoraUse
 from hayate.errors import TensorMismatch
 from hayate.models.config import ModelConfig
@@ -16,22 +16,21 @@ from hayate.request import TextToImage
 from hayate.settings import Settings
 from hayate.weights.builtin import builtin_model
 from hayate.weights.detect import detect_checkpoint
-from hayate.weights.folders import find_model
 from hayate.weights.lora import read_adapter
-from hayate.weights.read import open_checkpoint
+from hayate.weights.merged import ModelSource, find_source, open_source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Player:
     """One of a job's models, and what the prompt adds to its weights."""
 
-    model: Path
+    model: ModelSource
     config: ModelConfig
     loras: tuple[LoraUse, ...] = ()
 
 
-def model_paths(request: TextToImage, settings: Settings) -> dict[Role, Path]:
-    """The files of the models that a request names; the first is the built-in one unless it names another.
+def model_paths(request: TextToImage, settings: Settings) -> dict[Role, ModelSource]:
+    """The files, or merges, of the models that a request names; the first is the built-in one unless it names another.
 
     Raises: UnknownName, UsageError.
     """
@@ -41,21 +40,21 @@ def model_paths(request: TextToImage, settings: Settings) -> dict[Role, Path]:
         "refiner": request.refiner,
     }
     built_in = builtin_model()
-    paths: dict[Role, Path] = {"base": built_in}
+    paths: dict[Role, ModelSource] = {"base": built_in}
     for role, name in named.items():
         if name is not None:
-            paths[role] = find_model(name, settings.models_dir, built_in)
+            paths[role] = find_source(name, settings.models_dir, built_in, loras_dir=settings.lora_dir)
     return paths
 
 
-def read_configs(paths: Mapping[Role, Path]) -> dict[Role, ModelConfig]:
+def read_configs(paths: Mapping[Role, ModelSource]) -> dict[Role, ModelConfig]:
     """What the models are, from their headers; a refiner that is the model of its pass is left out.
 
     Raises: ModelFileError; UsageError for models whose latents are not those of the first.
     Cost: milliseconds.
     """
     before = paths.get("hires", paths["base"])
-    is_idle = "refiner" in paths and paths["refiner"].samefile(before)
+    is_idle = "refiner" in paths and source_id(paths["refiner"]) == source_id(before)
     configs: dict[Role, ModelConfig] = {
         role: read_config(path) for role, path in paths.items() if role != "refiner" or not is_idle
     }
@@ -67,7 +66,7 @@ def read_configs(paths: Mapping[Role, Path]) -> dict[Role, ModelConfig]:
 
 
 def players_of(
-    job: Job, paths: Mapping[Role, Path], configs: Mapping[Role, ModelConfig]
+    job: Job, paths: Mapping[Role, ModelSource], configs: Mapping[Role, ModelConfig]
 ) -> tuple[dict[Role, Player], list[str]]:
     """The job's models with their LoRAs, and a note for each LoRA that another model than the first goes without.
 
@@ -85,16 +84,18 @@ def players_of(
     return players, notes
 
 
-def read_config(path: Path) -> ModelConfig:
+def read_config(path: ModelSource) -> ModelConfig:
     """What the checkpoint is, from its header. Cost: milliseconds."""
-    with open_checkpoint(path) as checkpoint:
+    with open_source(path) as checkpoint:
         return detect_checkpoint(checkpoint)
 
 
 _TITLES: Mapping[Role, str] = MappingProxyType({"hires": "the second pass' model", "refiner": "the refiner"})
 
 
-def _first(loras: tuple[LoraUse, ...], paths: Mapping[Role, Path], configs: Mapping[Role, ModelConfig]) -> Player:
+def _first(
+    loras: tuple[LoraUse, ...], paths: Mapping[Role, ModelSource], configs: Mapping[Role, ModelConfig]
+) -> Player:
     """The first model with LoRAs that all fit it."""
     for use in loras:
         read_adapter(use.path, configs["base"])
@@ -104,7 +105,7 @@ def _first(loras: tuple[LoraUse, ...], paths: Mapping[Role, Path], configs: Mapp
 def _other(
     role: Role,
     loras: Sequence[LoraUse],
-    models: tuple[Mapping[Role, Path], Mapping[Role, ModelConfig]],
+    models: tuple[Mapping[Role, ModelSource], Mapping[Role, ModelConfig]],
     notes: list[str],
 ) -> Player:
     """Another model with those of the LoRAs that it has places for.

@@ -15,6 +15,7 @@ from hayate.errors import MissingDependency, UsageError
 from hayate.models.config import ModelConfig
 from hayate.pipeline.canvas import canvas_size
 from hayate.pipeline.enlarge import enlarger_of
+from hayate.pipeline.infotext import RECIPE_KEY
 from hayate.pipeline.inversions import NOTHING
 from hayate.pipeline.job import Job
 from hayate.pipeline.noise import resolve_source
@@ -33,6 +34,7 @@ from hayate.runtime.plan import Choice, Plan, resolve_plan
 from hayate.runtime.profiles import Profile, Slot, is_open, load_profile, other_cards, slot_for, versions_of
 from hayate.settings import Settings
 from hayate.weights.folders import find_model
+from hayate.weights.merged import MergedModel, ModelSource
 
 _TITLES: Mapping[Role, str] = MappingProxyType({"hires": "Hires checkpoint", "refiner": "Refiner"})
 """A1111's keys for the models beside the first."""
@@ -42,18 +44,18 @@ _TITLES: Mapping[Role, str] = MappingProxyType({"hires": "Hires checkpoint", "re
 class Files:
     """The model files of a job, found, and the hashes that are still being computed."""
 
-    model: Path
+    model: ModelSource
     vae: Path | None
     hashes: Mapping[str, Future[str]]
     loras: Mapping[str, Future[str]] = field(default_factory=dict)
     """The hashes of the LoRAs by their names in the prompt."""
     embeddings: Mapping[str, Future[str]] = field(default_factory=dict)
     """The hashes of the textual inversions by their names."""
-    others: Mapping[Role, Path] = field(default_factory=dict)
+    others: Mapping[Role, ModelSource] = field(default_factory=dict)
     """The files of the other models, by their part in the job."""
 
     @property
-    def models(self) -> dict[Role, Path]:
+    def models(self) -> dict[Role, ModelSource]:
         """The files of all models."""
         return {"base": self.model, **self.others}
 
@@ -63,10 +65,13 @@ class Files:
         Source: A1111 behaviour; names of LoRAs and embeddings lose what would part the list.
         """
         keys = {"Model hash": self.hashes["model"].result(), "Model": self.model.stem}
+        if isinstance(self.model, MergedModel) and self.model.text != self.model.stem:
+            keys[RECIPE_KEY] = self.model.text
         if self.vae is not None:
             keys |= {"VAE hash": self.hashes["vae"].result(), "VAE": self.vae.name}
         for role, path in self.others.items():
-            keys[_TITLES[role]] = f"{path.stem} [{self.hashes[role].result()}]"
+            title = path.text if isinstance(path, MergedModel) else path.stem
+            keys[_TITLES[role]] = f"{title} [{self.hashes[role].result()}]"
         for title, hashes in (("Lora hashes", self.loras), ("TI hashes", self.embeddings)):
             if hashes:
                 named = ((name.replace(":", "").replace(",", ""), hash.result()) for name, hash in hashes.items())
@@ -145,7 +150,9 @@ class _Decided:
     plan: Plan
 
 
-def _decide(request: TextToImage, settings: Settings, asked: Asked | None, paths: Mapping[Role, Path]) -> _Decided:
+def _decide(
+    request: TextToImage, settings: Settings, asked: Asked | None, paths: Mapping[Role, ModelSource]
+) -> _Decided:
     """What is made, and how it is computed, as far as no file but the models' headers says.
 
     The number of threads is set first, since a tuned profile is for one.
@@ -281,6 +288,6 @@ def find_files(request: TextToImage, settings: Settings, workspace: Workspace) -
     paths = model_paths(request, settings)
     model = paths.pop("base")
     vae = None if request.vae is None else find_model(request.vae, settings.vae_dir)
-    found: dict[str, Path] = {"model": model, **({} if vae is None else {"vae": vae}), **paths}
+    found: dict[str, ModelSource] = {"model": model, **({} if vae is None else {"vae": vae}), **paths}
     hashes = {part: workspace.hash_of(path) for part, path in found.items()}
     return Files(model=model, vae=vae, hashes=hashes, others=paths)

@@ -17,6 +17,7 @@ from hayate.engines.base import Part
 from hayate.pipeline.guards import TITLES
 from hayate.runtime.precision import DTYPES, Precision, dtype_name
 from hayate.weights.hashes import file_stamp
+from hayate.weights.merged import MergedModel, ModelSource
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class SafeTypes:
     """
 
     path: Path
-    files: Mapping[Part, Path]
+    files: Mapping[Part, ModelSource]
 
     def applied_to(self, precision: Precision) -> tuple[Precision, list[str]]:
         """`precision` with every part at least as wide as it is known to need, and a note for each that changed.
@@ -58,7 +59,7 @@ class SafeTypes:
         file = self.files[part]
         try:
             types = {known: dtype_name(type_) for known, type_ in (_types(entries, file) | {part: dtype}).items()}
-            entries[str(file.resolve())] = {"stamp": list(file_stamp(file)), "types": types}
+            entries[_place(file)] = {"stamp": _stamp(file), "types": types}
             _write(self.path, entries)
         except OSError as error:
             logger.warning("safe types can't be remembered in %s: %s", self.path, error)
@@ -66,17 +67,27 @@ class SafeTypes:
         return True
 
 
-def _types(entries: Mapping[str, Any], file: Path) -> dict[Part, torch.dtype]:
+def _types(entries: Mapping[str, Any], file: ModelSource) -> dict[Part, torch.dtype]:
     """The types that the parts of `file`, as it is now, are known to need; what makes no sense is nothing."""
     try:
-        entry = entries.get(str(file.resolve()))
-        if not isinstance(entry, dict) or entry.get("stamp") != list(file_stamp(file)):
+        entry = entries.get(_place(file))
+        if not isinstance(entry, dict) or entry.get("stamp") != _stamp(file):
             return {}
     except OSError:
         return {}
     types = entry.get("types")
     found = {part: DTYPES.get(str(types.get(part))) for part in get_args(Part)} if isinstance(types, dict) else {}
     return {part: dtype for part, dtype in found.items() if dtype is not None}
+
+
+def _place(file: ModelSource) -> str:
+    return " ".join([file.text, *map(_place, file.files)]) if isinstance(file, MergedModel) else str(file.resolve())
+
+
+def _stamp(file: ModelSource) -> list[int]:
+    """What changes when a file, or one that is merged, is replaced. Raises: OSError."""
+    files = file.files if isinstance(file, MergedModel) else (file,)
+    return [part for path in files for part in file_stamp(path)]
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[str]]:

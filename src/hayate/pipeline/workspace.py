@@ -31,6 +31,7 @@ from hayate.runtime.prepare import Preparation
 from hayate.settings import Settings
 from hayate.weights.embedding import embedding_hash
 from hayate.weights.hashes import lora_hash, start_hash
+from hayate.weights.merged import ModelSource, start_source_hash
 from hayate.weights.upscalers import Upscaler, load_upscaler
 
 _HOST = torch.device("cpu")
@@ -89,7 +90,7 @@ class Workspace:
         self._upscaler: Upscaler | None = None
 
     def engine(
-        self, model: Path, vae: Path | None, plan: Plan, precision: Precision, *, loras: Sequence[LoraUse] = ()
+        self, model: ModelSource, vae: Path | None, plan: Plan, precision: Precision, *, loras: Sequence[LoraUse] = ()
     ) -> Engine:
         """The engine of a model, or of a model with another VAE, in `precision` and otherwise as planned.
 
@@ -117,12 +118,12 @@ class Workspace:
             self._upscaler = load_upscaler(path)
         return self._upscaler
 
-    def hash_of(self, path: Path) -> Future[str]:
+    def hash_of(self, path: ModelSource) -> Future[str]:
         """A file's "Model hash", from another thread.
 
         Raises: UsageError where there is no file.
         """
-        return start_hash(path, self._folder) if self._store is None else self._store.hash_of(path)
+        return start_source_hash(path, self._folder) if self._store is None else self._store.hash_of(path)
 
     def lora_hash_of(self, path: Path) -> Future[str]:
         """A LoRA's hash, as A1111 writes it, from another thread."""
@@ -200,8 +201,8 @@ class Workspace:
 
     def _restore(self) -> None:
         """Takes all LoRAs out of the weights, and gives up the copies of what was there."""
+        self._send_home()  # a merge is made in the weights that stand
         if self._edited is not None:
-            self._send_home()
             self._edited.editor.restore()
             self._edited = None
 

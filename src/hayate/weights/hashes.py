@@ -49,6 +49,21 @@ def _payload_sha256(path: Path, cache_dir: Path | None) -> str:
 
 def _sha256(path: str | Path, cache_dir: Path | None, skip: Callable[[BinaryIO], None], label: str) -> str:
     """The SHA-256 of the rest of a file; remembered under its path with `label` before it."""
+
+    def compute(real: Path) -> str:
+        with real.open("rb") as file:
+            skip(file)
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    return remembered(path, cache_dir, label, compute)
+
+
+def remembered(path: str | Path, cache_dir: Path | None, label: str, compute: Callable[[Path], str]) -> str:
+    """What `compute` says of a file, from the cache in `cache_dir` while path, size and time agree.
+
+    `label` tells one kind of answer from another. What was computed of a file that changed meanwhile is not kept.
+    Raises: UsageError when the file can't be read.
+    """
     try:
         real = Path(path).resolve(strict=True)
         before = file_stamp(real)
@@ -56,9 +71,7 @@ def _sha256(path: str | Path, cache_dir: Path | None, skip: Callable[[BinaryIO],
         known = _ask(cache, _FIND, (f"{label}{real}", *before)) if cache else None
         if known:
             return known
-        with real.open("rb") as file:
-            skip(file)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = compute(real)
         if cache and file_stamp(real) == before:  # a file that changed while it was read has no hash worth keeping
             _ask(cache, _STORE, (f"{label}{real}", *before, digest))
     except OSError as error:

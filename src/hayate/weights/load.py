@@ -44,10 +44,20 @@ def load_part(
     module is as it was.
     Cost: no copy where dtype and device stay; the weights are then views of the mapped file, read when first used.
     """
-    tensors = iter(_matching(module, checkpoint, prefix).values())
+    tensors = iter(_matching(module, checkpoint, prefix, dtype).values())
     for owner in module.modules():
         for name, _ in owner.named_parameters(recurse=False):
             owner.register_parameter(name, nn.Parameter(next(tensors).to(device, dtype), requires_grad=False))
+
+
+def check_part(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> list[str]:
+    """The names of the module's parameters, each of which the file is sure to have a tensor for, and no others.
+
+    Raises: TensorMismatch as `load_part` does.
+    """
+    wanted = dict(module.named_parameters())
+    _refuse_extra(wanted, checkpoint, prefix)
+    return [name for name, like in wanted.items() if _is_there(checkpoint, prefix + name, like)]
 
 
 def pour_part(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> None:
@@ -92,44 +102,60 @@ def gather(modules: Iterable[nn.Module], allocate: Callable[[int], Tensor]) -> t
     return tuple(copies)
 
 
-def _matching(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> dict[str, Tensor]:
+def is_ignored(name: str) -> bool:
+    """Whether a tensor, by its name after the prefix, is among those that no network here uses."""
+    return _IGNORED.fullmatch(name) is not None
+
+
+def _matching(
+    module: nn.Module, checkpoint: Checkpoint, prefix: str, dtype: torch.dtype | None = None
+) -> dict[str, Tensor]:
     """The file's tensor for each parameter of the module, checked one by one before anything is changed."""
     wanted = dict(module.named_parameters())
     _refuse_extra(wanted, checkpoint, prefix)
-    return {name: _fitting(checkpoint, prefix + name, like) for name, like in wanted.items()}
+    return {name: _fitting(checkpoint, prefix + name, like, dtype) for name, like in wanted.items()}
 
 
 def _refuse_extra(wanted: Mapping[str, Tensor], checkpoint: Checkpoint, prefix: str) -> None:
     for name in checkpoint.tensors:
-        if name.startswith(prefix) and (inner := name[len(prefix) :]) not in wanted and not _IGNORED.fullmatch(inner):
+        if name.startswith(prefix) and (inner := name[len(prefix) :]) not in wanted and not is_ignored(inner):
             raise TensorMismatch(
                 f"{checkpoint.path}: tensor {clip(name, 120)!r} is extra: the architecture has no place for it",
                 hint=f"nearest it has: {', '.join(prefix + near for near in nearest(inner, wanted, 1))}",
             )
 
 
-def _fitting(checkpoint: Checkpoint, name: str, like: Tensor) -> Tensor:
+def _fitting(checkpoint: Checkpoint, name: str, like: Tensor, dtype: torch.dtype | None) -> Tensor:
     """The tensor called `name`, viewed in the shape of `like` where only 1×1 kernels differ."""
+    if not _is_there(checkpoint, name, like):
+        return torch.empty(like.shape, dtype=like.dtype)
+    tensor = checkpoint.get_as(name, dtype)
+    if not tensor.is_floating_point():
+        raise TensorMismatch(
+            f"{checkpoint.path}: tensor {name!r} holds {checkpoint.tensors[name].dtype}, not floating-point numbers",
+            hint="use a file that is not quantised",
+        )
+    return tensor if tensor.shape == like.shape else tensor.view(like.shape)
+
+
+def _is_there(checkpoint: Checkpoint, name: str, like: Tensor) -> bool:
+    """Whether the file has a tensor for the place of `like`; a projection of width 0 is no tensor in the file.
+
+    Raises: TensorMismatch where there should be one, or it has another shape.
+    """
     if name not in checkpoint.tensors:
-        if like.numel() == 0:  # a projection of width 0 is no tensor in the file
-            return torch.empty(like.shape, dtype=like.dtype)
+        if like.numel() == 0:
+            return False
         raise TensorMismatch(
             f"{checkpoint.path}: tensor {name!r} is missing", hint="the file is incomplete or of another architecture"
         )
-    info = checkpoint.tensors[name]
-    is_same = info.shape == like.shape
-    if not is_same and _without_kernel(info.shape) != _without_kernel(like.shape):
+    shape = checkpoint.tensors[name].shape
+    if shape != like.shape and _without_kernel(shape) != _without_kernel(like.shape):
         raise TensorMismatch(
-            f"{checkpoint.path}: tensor {name!r} has shape {list(info.shape)}, not {list(like.shape)}",
+            f"{checkpoint.path}: tensor {name!r} has shape {list(shape)}, not {list(like.shape)}",
             hint="the file is damaged or of another architecture",
         )
-    tensor = checkpoint.get(name)
-    if not tensor.is_floating_point():
-        raise TensorMismatch(
-            f"{checkpoint.path}: tensor {name!r} holds {info.dtype}, not floating-point numbers",
-            hint="use a file that is not quantised",
-        )
-    return tensor if is_same else tensor.view(like.shape)
+    return True
 
 
 def _without_kernel(shape: Sequence[int]) -> tuple[int, ...]:

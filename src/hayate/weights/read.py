@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, NoReturn, Self
 
 from hayate.errors import BrokenFile, RefusedFormat, UsageError, clip
 from hayate.weights.header import AGAIN, MAX_HEADER_BYTES, Header, TensorInfo, parse_header
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 TORCH_DTYPES: Mapping[str, str] = MappingProxyType(
@@ -97,6 +98,13 @@ class Checkpoint:
         count = info.size_bytes // dtype.itemsize
         return torch.frombuffer(self._mapping(), dtype=dtype, count=count, offset=info.start).reshape(info.shape)
 
+    def get_as(self, name: str, dtype: torch.dtype | None) -> Tensor:
+        """The tensor called `name` for a place of type `dtype`, in whose type it need not be yet: that copy is the
+        caller's, who may have to move it as well.
+        """
+        del dtype
+        return self.get(name)
+
     def prefetch(self) -> None:
         """Begins to read the whole file into the mapping, in a thread beside the caller's work; nobody waits for it.
 
@@ -111,7 +119,7 @@ class Checkpoint:
         self._map = None
         self._file.close()
 
-    def __enter__(self) -> Checkpoint:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

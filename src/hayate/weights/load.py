@@ -92,6 +92,11 @@ def gather(modules: Iterable[nn.Module], allocate: Callable[[int], Tensor]) -> t
     return tuple(copies)
 
 
+def is_ignored(name: str) -> bool:
+    """Whether a tensor, by its name after the prefix, is among those that no network here uses."""
+    return _IGNORED.fullmatch(name) is not None
+
+
 def _matching(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> dict[str, Tensor]:
     """The file's tensor for each parameter of the module, checked one by one before anything is changed."""
     wanted = dict(module.named_parameters())
@@ -101,7 +106,7 @@ def _matching(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> dict[st
 
 def _refuse_extra(wanted: Mapping[str, Tensor], checkpoint: Checkpoint, prefix: str) -> None:
     for name in checkpoint.tensors:
-        if name.startswith(prefix) and (inner := name[len(prefix) :]) not in wanted and not _IGNORED.fullmatch(inner):
+        if name.startswith(prefix) and (inner := name[len(prefix) :]) not in wanted and not is_ignored(inner):
             raise TensorMismatch(
                 f"{checkpoint.path}: tensor {clip(name, 120)!r} is extra: the architecture has no place for it",
                 hint=f"nearest it has: {', '.join(prefix + near for near in nearest(inner, wanted, 1))}",

@@ -15,7 +15,7 @@ from hayate.prompt.tokenizer import Tokenizer, read_merges, vocabulary, vocabula
 from hayate.weights import diffusers_configs as configs
 from hayate.weights import diffusers_names as names
 from hayate.weights.detect import UNET_PREFIX, VAE_PREFIX, detect
-from hayate.weights.load import is_ignored
+from hayate.weights.ignored import is_ignored
 from hayate.weights.source import Lazy, Source
 from hayate.weights.write import check_room, write_safetensors, writing
 

@@ -174,13 +174,18 @@ def _loaded(path: str, is_model: bool) -> Any:
     inert: list[Any] = [(Ignored, name) for name in INERT] if is_model else []
     with torch.serialization.safe_globals(inert):
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
         except RuntimeError as error:
             if "mmap" not in str(error):
                 raise
             content = torch.load(path, map_location="cpu", weights_only=True)  # as safe, with more memory
     has_state = is_model and isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping)
     return content["state_dict"] if has_state else content
+
+
+def _is_zip(path: str) -> bool:
+    with open(path, "rb") as file:  # noqa: PTH123
+        return file.read(4) == b"PK\x03\x04"
 
 
 def _limit(file_bytes: int) -> None:

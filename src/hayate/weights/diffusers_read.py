@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 INDEX = "model_index.json"
 _STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 _MAX_JSON_BYTES = 2**20
+_VAE_BLOCK = re.compile(r"\w+\.\w+_blocks\.\d+\.resnets\.(\d{1,2})\.")
+_LAYER = re.compile(r"text_model\.encoder\.layers\.(\d{1,3})\.")
 
 
 def is_diffusers_folder(path: Path) -> bool:
@@ -60,9 +63,7 @@ def original_unet(tensors: Mapping[str, Lazy], source: str) -> dict[str, Lazy]:
 
 def original_vae(tensors: Mapping[str, Lazy], source: str) -> dict[str, Lazy]:
     """diffusers' VAE under our names; its attention's matrices become 1x1 convolutions, as the original files have."""
-    blocks = max(
-        (int(name.split(".")[4]) + 1 for name in tensors if ".resnets." in name and "_blocks" in name), default=0
-    )
+    blocks = max((int(found[1]) + 1 for name in tensors if (found := _VAE_BLOCK.match(name))), default=0)
     table = names.vae_table(names.vae_levels(tensors), blocks) | names.old_vae_table()
     renamed = {}
     for name, lazy in tensors.items():
@@ -94,14 +95,22 @@ def _open_clip(tensors: Mapping[str, Lazy]) -> dict[str, Lazy]:
     for theirs, name in names.OPEN_CLIP_ENDS.items():
         if theirs in tensors:
             ours[name] = _transposed(tensors[theirs]) if name == "text_projection" else tensors[theirs]
-    layers = "text_model.encoder.layers."
-    for layer in sorted({name[len(layers) :].split(".")[0] for name in tensors if name.startswith(layers)}, key=int):
+    layers = {int(found[1]) for name in tensors if (found := _LAYER.match(name))}
+    for layer in sorted(layers):
+        old, new = f"text_model.encoder.layers.{layer}.", f"transformer.resblocks.{layer}."
         for leaf in ("weight", "bias"):
             for theirs, name in names.OPEN_CLIP_LAYER.items():
-                ours[f"transformer.resblocks.{layer}.{name}.{leaf}"] = tensors[f"{layers}{layer}.{theirs}.{leaf}"]
-            parts = [tensors[f"{layers}{layer}.self_attn.{each}_proj.{leaf}"] for each in "qkv"]
-            ours[f"transformer.resblocks.{layer}.attn.in_proj_{leaf}"] = _joined(parts)
+                ours[f"{new}{name}.{leaf}"] = needed(tensors, f"{old}{theirs}.{leaf}")
+            parts = [needed(tensors, f"{old}self_attn.{each}_proj.{leaf}") for each in "qkv"]
+            ours[f"{new}attn.in_proj_{leaf}"] = _joined(parts)
     return ours
+
+
+def needed(tensors: Mapping[str, Lazy], name: str) -> Lazy:
+    """Raises: TensorMismatch."""
+    if name not in tensors:
+        raise TensorMismatch(f"tensor {name!r} is missing", hint="the model is incomplete; download it again")
+    return tensors[name]
 
 
 def _texts(
@@ -182,5 +191,7 @@ def _joined(parts: list[Lazy]) -> Lazy:
 
         return torch.cat([part.load() for part in parts])
 
+    if len({(part.shape, part.dtype) for part in parts}) > 1 or not parts[0].shape:
+        raise TensorMismatch("queries, keys and values of the text encoder differ in shape", hint="it is damaged")
     rows = sum(part.shape[0] for part in parts)
     return replace(parts[0], shape=(rows, *parts[0].shape[1:]), load=load)

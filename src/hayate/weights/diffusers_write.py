@@ -15,6 +15,7 @@ from hayate.prompt.tokenizer import Tokenizer, read_merges, vocabulary, vocabula
 from hayate.weights import diffusers_configs as configs
 from hayate.weights import diffusers_names as names
 from hayate.weights.detect import UNET_PREFIX, VAE_PREFIX, detect
+from hayate.weights.diffusers_read import needed
 from hayate.weights.ignored import is_ignored
 from hayate.weights.source import Lazy, Source
 from hayate.weights.write import check_room, write_safetensors, writing
@@ -84,10 +85,11 @@ def theirs_text(tensors: Mapping[str, Lazy], config: TextConfig) -> dict[str, La
         old, new = f"transformer.resblocks.{layer}.", f"text_model.encoder.layers.{layer}."
         for leaf in ("weight", "bias"):
             theirs |= {
-                f"{new}{their}.{leaf}": inner[f"{old}{ours}.{leaf}"] for their, ours in names.OPEN_CLIP_LAYER.items()
+                f"{new}{their}.{leaf}": needed(inner, f"{old}{ours}.{leaf}")
+                for their, ours in names.OPEN_CLIP_LAYER.items()
             }
             for index, each in enumerate("qkv"):
-                theirs[f"{new}self_attn.{each}_proj.{leaf}"] = _third(inner[f"{old}attn.in_proj_{leaf}"], index)
+                theirs[f"{new}self_attn.{each}_proj.{leaf}"] = _third(needed(inner, f"{old}attn.in_proj_{leaf}"), index)
     return theirs
 
 

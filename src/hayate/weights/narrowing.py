@@ -54,7 +54,7 @@ def loss_of(name: str, wide: Tensor, narrow: Tensor) -> Loss | None:
     """
     import torch
 
-    seen = narrow.float() if narrow.element_size() == 1 else narrow
+    wide, seen = (each.float() if each.element_size() == 1 else each for each in (wide, narrow))  # fp8 has no sums
     overflown = int((torch.isfinite(wide) & ~torch.isfinite(seen)).sum()) if not torch.isfinite(seen).all() else 0
     vanished = int(torch.count_nonzero(wide)) - int(torch.count_nonzero(seen))
     if not (overflown or vanished):

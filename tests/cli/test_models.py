@@ -102,9 +102,7 @@ def test_duplicates_are_told_and_left_alone(shelf: Path, capsys: pytest.CaptureF
     assert "is no folder" in printed("duplicates nowhere", capsys, 2)
 
 
-def test_hashes_are_those_of_hashlib_and_near_names_are_told(
-    shelf: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_hashes_are_those_of_hashlib_and_near_names_are_told(shelf: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = (shelf / "red.safetensors").read_bytes()
     (found,) = json.loads(printed("hash red --json", capsys))["files"]
     digest = hashlib.sha256(data).hexdigest()

@@ -50,8 +50,8 @@ COMMANDS = MappingProxyType(
         "tune": Command("hayate.cli.tune", "tune", "find what wins on this machine, and keep it"),
         "models": Command(
             "hayate.cli.models",
-            "models list | inspect NAME",
-            "the models here, and what each one is",
+            "models list | convert | merge …",
+            "the models here, what each one is, and other files of them",
             ("--models-dir", "--lora-dir"),
         ),
     }

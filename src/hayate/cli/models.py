@@ -1,4 +1,4 @@
-"""`hayate models`: which models are here, and what each one is."""
+"""`hayate models`: which models are here, what each one is, and what can be made of it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
-from hayate.cli.lora import extract_lora, merge_loras
+from hayate.cli.convert import bake, convert, extract
 from hayate.cli.diff import diff
 from hayate.cli.duplicates import duplicates
 from hayate.cli.hash import hash_files
 from hayate.cli.inspect import inspect
+from hayate.cli.lora import extract_lora, merge_loras
 from hayate.cli.merge import merge
+from hayate.cli.scan import scan
 from hayate.settings import load_settings
 from hayate.weights.builtin import builtin_model
 from hayate.weights.folders import BUILT_IN, ModelEntry, list_models
@@ -26,9 +28,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.
 ModelsDir = Annotated[Path | None, typer.Option(help="The folder of the checkpoints.")]
 
 
+for command in (convert, bake, extract, scan):
+    app.command()(command)
+
+
 @app.callback()
 def models() -> None:
-    """Show the models here, and what each one is."""
+    """Show the models here, and what each one is; make other files of them."""
 
 
 @app.command(name="list")

@@ -14,10 +14,13 @@ from typing import Any, get_args
 import torch
 
 from hayate.engines.base import Part
+from hayate.errors import HayateError
 from hayate.pipeline.guards import TITLES
 from hayate.runtime.precision import DTYPES, Precision, dtype_name
 from hayate.weights.hashes import file_stamp
 from hayate.weights.merged import MergedModel, ModelSource
+from hayate.weights.read import read_header
+from hayate.weights.rewrite import SAFE_TYPES
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +48,13 @@ class SafeTypes:
         """
         entries, notes = _read(self.path)
         for part, file in self.files.items():
-            safe, asked = _types(entries, file).get(part), getattr(precision, part)
+            learnt, said, asked = _types(entries, file).get(part), _said(file).get(part), getattr(precision, part)
+            safe = max((each for each in (learnt, said) if each is not None), key=REACH.index, default=None)
             if safe is None or REACH.index(safe) <= REACH.index(asked):
                 continue
             precision = replace(precision, **{part: safe})
-            why = f"in {dtype_name(asked)} it made values that are not finite before"
+            before = f"in {dtype_name(asked)} it made values that are not finite before"
+            why = before if safe == learnt else "its file was probed when it was converted, and says so"
             notes.append(f"the {TITLES[part]} computes in {dtype_name(safe)}: {why}")
         return precision, notes
 
@@ -75,7 +80,18 @@ def _types(entries: Mapping[str, Any], file: ModelSource) -> dict[Part, torch.dt
             return {}
     except OSError:
         return {}
-    types = entry.get("types")
+    return _understood(entry.get("types"))
+
+
+def _said(file: Path) -> dict[Part, torch.dtype]:
+    """The types that a converted file's header says its parts need. Cost: its header is read, a few milliseconds."""
+    try:
+        return _understood(json.loads(read_header(file).metadata.get(SAFE_TYPES, "{}")))
+    except (HayateError, ValueError, RecursionError):  # what is wrong with the file is said when it is loaded
+        return {}
+
+
+def _understood(types: object) -> dict[Part, torch.dtype]:
     found = {part: DTYPES.get(str(types.get(part))) for part in get_args(Part)} if isinstance(types, dict) else {}
     return {part: dtype for part, dtype in found.items() if dtype is not None}
 

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from hayate.errors import TensorMismatch, clip, nearest
+from hayate.weights.ignored import is_ignored
 from hayate.weights.read import Checkpoint
 
-IGNORED = (
-    r"(.*\.)?position_ids",  # CLIP's 0…76, saved as a buffer by old transformers
-    r"(.*\.)?attn_mask",  # the causal mask, saved as a buffer by old open_clip
-    r"(.*\.)?logit_scale",  # CLIP's training temperature
-    r"(visual|vision_model|visual_projection)\..*",  # CLIP's picture half
-    r"text_projection\.weight",  # CLIP-L's, which no context or vector of the known families uses
-    r"model_ema\..*",  # the second copy of the U-Net that training averages
-    r"(.*\.)?(betas|(sqrt_)?(one_minus_|recip_|recipm1_)?alphas.*|log_one_minus_alphas.*|posterior_.*)",  # schedules
-    r"loss\..*",  # the VAE's discriminator
-    r"(v_pred|ztsnr)",  # markers
-)
-"""Tensors, by pattern of their name after the prefix, that real files carry and no network here uses."""
-
 _ALIGNED_BYTES = 64
-_IGNORED = re.compile("|".join(f"(?:{pattern})" for pattern in IGNORED))
 
 
 def load_part(

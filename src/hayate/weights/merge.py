@@ -29,7 +29,7 @@ from hayate.weights.merge_inputs import (
 )
 from hayate.weights.merge_methods import Span
 from hayate.weights.merge_recipe import Blend, Model, Node, Recipe, WithLoras
-from hayate.weights.merge_steps import Edit, Edited, Leaf, Mix, Step, computed, value_of
+from hayate.weights.merge_steps import Edit, Edited, Leaf, Mix, Step, compute_into, computed, value_of
 from hayate.weights.read import TORCH_DTYPES, open_checkpoint
 from hayate.weights.write import Entry, dtype_code, write_safetensors
 
@@ -77,6 +77,11 @@ class Merge:
         way to merge needs the whole tensor at once.
         """
         return computed(self._step(name), self.dtype(name, dtype), self.shape(name))
+
+    @torch.no_grad()
+    def fill(self, name: str, place: Tensor) -> None:
+        """Makes the merged tensor called `name` in `place`, contiguous and of as many numbers, without a copy."""
+        compute_into(self._step(name), place)
 
     def _step(self, name: str) -> Step:
         if is_copied(name, info_of(name, self.sources)):

@@ -66,11 +66,22 @@ def computed(step: Step, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
     if not _is_by_place(step, tuple(shape)):
         return value_of(step).to(dtype).reshape(tuple(shape))
     merged = torch.empty(tuple(shape), dtype=dtype)
-    flat = merged.view(-1)
+    compute_into(step, merged)
+    return merged
+
+
+def compute_into(step: Step, place: Tensor) -> None:
+    """Makes the tensor that a step stands for in `place`, which is contiguous and has as many numbers.
+
+    Cost: no memory but the cache's where each number depends on those at its own place only.
+    """
+    flat = place.view(-1)
+    if isinstance(step, Leaf) or not _is_by_place(step, tuple(place.shape)):
+        flat.copy_((step.tensor if isinstance(step, Leaf) else value_of(step)).reshape(-1))
+        return
     for start in range(0, flat.numel(), _CHUNK):
         window = slice(start, start + _CHUNK)
         flat[window].copy_(value_of(step, window))
-    return merged
 
 
 def value_of(step: Step, window: slice | None = None) -> Tensor:

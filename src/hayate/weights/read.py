@@ -198,7 +198,7 @@ def _refuse_folder(path: Path) -> NoReturn:
     if (path / "model_index.json").is_file():
         raise RefusedFormat(
             f"{path} is a diffusers folder, which is not read here",
-            hint="use the single .safetensors file of the model",
+            hint="`hayate models convert` makes a single .safetensors file of it",
         )
     raise RefusedFormat(f"{path} is a folder", hint="give the path of a .safetensors file inside it")
 
@@ -229,7 +229,9 @@ def _header_bytes(path: Path, beginning: bytes, size_bytes: int) -> int:
     return length
 
 
-_CONVERTER = "only safetensors are opened; `hayate models convert`, to come, will convert it in a sandbox"
+_CONVERTER = (
+    "only safetensors are opened; `hayate models convert` makes one of it, in a process that may do nothing else"
+)
 _WEB_PAGE = "the download gave a web page instead of the model; sign in or take another link"
 _SIGNS: tuple[tuple[bytes, type[BrokenFile | RefusedFormat], str, str], ...] = (
     (b"version https://git-lfs", BrokenFile, "is a Git LFS pointer, not the model itself", "run `git lfs pull`"),

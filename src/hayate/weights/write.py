@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+FINISH_BYTES = 4096
 _ALIGNED_BYTES = 8
 
 
@@ -45,23 +46,28 @@ def write_safetensors(
     metadata: Mapping[str, str] | None = None,
     *,
     may_replace: bool = False,
+    finish: Callable[[Path], Mapping[str, str]] | None = None,
 ) -> None:
     """Writes the tensors that `produce` gives for the names of `entries`, asked for one after the other.
 
     They are asked for in the order of `entries`, those of wide dtypes first, so that each is aligned to its own. Until
-    all is on the disk the file has another name, and whatever stops the work takes it away.
+    all is on the disk the file has another name, and whatever stops the work takes it away. `finish` is given the whole
+    file under that other name; what it learns of it comes into the metadata, in `FINISH_BYTES` of room.
     Raises: OutputError for a file that is there unless `may_replace`, for no room, and for whatever the system refuses;
     TensorMismatch for a tensor that is not as its entry says; BrokenFile for entries that no file can have.
     Cost: memory for one tensor.
     """
     entries = sorted(entries, key=lambda entry: -DTYPE_BITS[entry.dtype])
-    head = _header(entries, metadata or {})
+    head = _header(entries, metadata or {}, FINISH_BYTES if finish else 0)
     size_bytes = len(head) + sum(entry.size_bytes for entry in entries)
     parse_header(head[8:], path=path, size_bytes=size_bytes)  # what is written can be read, by every rule
     with new_file(path, size_bytes, may_replace=may_replace) as file:
         file.write(head)
         for entry in entries:
             file.write(_bytes_of(_checked(produce(entry.name), entry, path)))
+        if finish and (learnt := finish(_flushed(file))):
+            file.seek(0)
+            file.write(_header(entries, {**(metadata or {}), **learnt}, length=len(head)))
 
 
 def entry_of(name: str, tensor: Tensor) -> Entry:
@@ -157,8 +163,13 @@ def _is_there(path: Path) -> OutputError:
     return OutputError(f"{path} is there already", hint="choose another name, or ask for it to be replaced")
 
 
-def _header(entries: Sequence[Entry], metadata: Mapping[str, str]) -> bytes:
-    """The length and the JSON of a header, padded so that the data is aligned."""
+def _flushed(file: BinaryIO) -> Path:
+    file.flush()
+    return Path(file.name)
+
+
+def _header(entries: Sequence[Entry], metadata: Mapping[str, str], spare_bytes: int = 0, *, length: int = 0) -> bytes:
+    """The length and the JSON of a header, padded so that the data is aligned, or to be `length` bytes together."""
     table: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
     for entry in entries:
@@ -167,7 +178,11 @@ def _header(entries: Sequence[Entry], metadata: Mapping[str, str]) -> bytes:
         start, end = end, end + entry.size_bytes
         table[entry.name] = {"dtype": entry.dtype, "shape": list(entry.shape), "data_offsets": [start, end]}
     text = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % _ALIGNED_BYTES)
+    if length:
+        assert len(text) <= length - 8, "more was learnt of a file than there is room for"
+        text = text.ljust(length - 8)
+    else:
+        text += b" " * (spare_bytes + (-len(text) - spare_bytes) % _ALIGNED_BYTES)
     return struct.pack("<Q", len(text)) + text
 
 
@@ -186,4 +201,4 @@ def _bytes_of(tensor: Tensor) -> memoryview:
     import torch
 
     flat = tensor.detach().to("cpu").contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else memoryview(b"")
+    return flat.view(torch.uint8).numpy().data if flat.numel() else memoryview(b"")

@@ -21,6 +21,7 @@ from hayate.request import TextToImage
 from hayate.runtime.asked import Asked
 from hayate.settings import Settings, lossless
 from hayate.weights.hashes import file_stamp
+from hayate.weights.merged import MergedModel
 
 EAGER = Asked(dtype="fp32", attention="sdp", layers="plain", layout="contiguous", compile="off")
 """Networks as they are in the file, by PyTorch's own operators, one after the other."""
@@ -46,7 +47,9 @@ def reference_pictures(request: TextToImage, settings: Settings) -> np.ndarray:
 
 def _key(request: TextToImage, settings: Settings, workspace: Workspace) -> str:
     files = find_files(request, settings, workspace)
-    stamps = [[str(path.resolve()), *file_stamp(path)] for path in (*files.models.values(), files.vae) if path]
+    sources = [*files.models.values(), *([] if files.vae is None else [files.vae])]
+    paths = [path for each in sources for path in (each.files if isinstance(each, MergedModel) else (each,))]
+    stamps = [[str(path.resolve()), *file_stamp(path)] for path in paths]
     names = ("sampler", "scheduler", "steps", "cfg", "width_px", "height_px", "clip_skip", "emphasis", "rng", "ensd")
     defaults = {name: getattr(settings, name) for name in names}
     text = json.dumps([__version__, asdict(request), stamps, defaults], sort_keys=True)

@@ -83,8 +83,10 @@ def _types(entries: Mapping[str, Any], file: ModelSource) -> dict[Part, torch.dt
     return _understood(entry.get("types"))
 
 
-def _said(file: Path) -> dict[Part, torch.dtype]:
+def _said(file: ModelSource) -> dict[Part, torch.dtype]:
     """The types that a converted file's header says its parts need. Cost: its header is read, a few milliseconds."""
+    if isinstance(file, MergedModel):  # what its files need says nothing of it
+        return {}
     try:
         return _understood(json.loads(read_header(file).metadata.get(SAFE_TYPES, "{}")))
     except (HayateError, ValueError, RecursionError):  # what is wrong with the file is said when it is loaded

@@ -21,7 +21,7 @@ from hayate.models.vae import AutoencoderKL
 from hayate.weights.detect import UNET_PREFIX, VAE_PREFIX
 from hayate.weights.hashes import remembered
 from hayate.weights.header import TensorInfo
-from hayate.weights.load import is_ignored
+from hayate.weights.ignored import is_ignored
 from hayate.weights.read import Checkpoint, open_checkpoint, read_header
 
 PART_PREFIXES: Mapping[str, tuple[str, ...]] = MappingProxyType(

@@ -88,11 +88,6 @@ def gather(modules: Iterable[nn.Module], allocate: Callable[[int], Tensor]) -> t
     return tuple(copies)
 
 
-def is_ignored(name: str) -> bool:
-    """Whether a tensor, by its name after the prefix, is among those that no network here uses."""
-    return _IGNORED.fullmatch(name) is not None
-
-
 def _matching(
     module: nn.Module, checkpoint: Checkpoint, prefix: str, dtype: torch.dtype | None = None
 ) -> dict[str, Tensor]:

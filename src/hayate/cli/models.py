@@ -54,6 +54,7 @@ def list_all(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
 
 
 app.command()(inspect)
+
 app.command(name="hash")(hash_files)
 app.command()(duplicates)
 app.command()(diff)

@@ -28,10 +28,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.
 ModelsDir = Annotated[Path | None, typer.Option(help="The folder of the checkpoints.")]
 
 
-for command in (convert, bake, extract, scan):
-    app.command()(command)
-
-
 @app.callback()
 def models() -> None:
     """Show the models here, and what each one is; make other files of them."""
@@ -54,6 +50,8 @@ def list_all(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
 
 
 app.command()(inspect)
+for command in (convert, bake, extract, scan):
+    app.command()(command)
 
 app.command(name="hash")(hash_files)
 app.command()(duplicates)

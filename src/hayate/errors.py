@@ -8,6 +8,13 @@ HayateError                      exit 1, HTTP 500
 │   ├── BrokenFile               exit 3, HTTP 422   truncated, an LFS pointer, HTML, a malformed header
 │   ├── RefusedFormat            exit 3, HTTP 422   a pickle or another format that is not read here
 │   └── TensorMismatch           exit 3, HTTP 422   a tensor is missing, extra or of the wrong shape
+├── JobError                     exit 1, HTTP 500   a job can't be taken, found or finished
+│   ├── UnknownJob               exit 2, HTTP 404   no job has this id
+│   ├── KeyReused                exit 2, HTTP 409   another job has the caller's key
+│   ├── QueueFull                exit 1, HTTP 503   too many jobs wait; later there is room
+│   ├── ShuttingDown             exit 1, HTTP 503   the server takes no more jobs
+│   ├── Cancelled                exit 1, HTTP 409   somebody ended the job
+│   └── Crashed                  exit 1, HTTP 500   the worker ended twice in the middle of this job
 ├── EngineError                  exit 4, HTTP 500   the computation failed (NaN, out of memory)
 └── MissingDependency            exit 5, HTTP 500   an optional package is not installed
 """
@@ -71,6 +78,48 @@ class RefusedFormat(ModelFileError):
 
 class TensorMismatch(ModelFileError):
     """A tensor that the architecture needs is missing, extra or of the wrong shape."""
+
+
+class JobError(HayateError):
+    """A job can't be taken, found or finished."""
+
+
+class UnknownJob(JobError):
+    """No job has this id."""
+
+    exit_code = 2
+    http_status = 404
+
+
+class KeyReused(JobError):
+    """A job with another body has the caller's key."""
+
+    exit_code = 2
+    http_status = 409
+
+
+class QueueFull(JobError):
+    """As many jobs wait as may."""
+
+    http_status = 503
+    retry_after_s = 5
+
+
+class ShuttingDown(JobError):
+    """The server is about to end."""
+
+    http_status = 503
+    retry_after_s = 10
+
+
+class Cancelled(JobError):
+    """Somebody ended the job."""
+
+    http_status = 409
+
+
+class Crashed(JobError):
+    """The worker process ended twice in the middle of this job."""
 
 
 class EngineError(HayateError):

@@ -64,7 +64,7 @@ def find_extensions(folder: Path, *, path: Sequence[str] | None = None) -> tuple
     """
     found: dict[str, Found] = {}
     doubles: list[Found] = []
-    for each in (*_built_in(), *_in_folder(folder), *_in_packages(sys.path if path is None else path)):
+    for each in (*built_in(), *_in_folder(folder), *_in_packages(sys.path if path is None else path)):
         if each.name in found:
             problem = f"there is another extension of this name ({found[each.name].origin})"
             doubles.append(Found(name=each.name, origin=each.origin, path=each.path, problem=problem))
@@ -73,7 +73,8 @@ def find_extensions(folder: Path, *, path: Sequence[str] | None = None) -> tuple
     return (*found.values(), *doubles)
 
 
-def _built_in() -> Iterator[Found]:
+def built_in() -> Iterator[Found]:
+    """Those that Hayate brings."""
     for path in sorted(BUILT_IN_DIR.glob("*.toml")):
         manifest = read_manifest(path)
         yield Found(name=manifest.name, origin=Origin.BUILT_IN, path=None, manifest=manifest)

@@ -11,9 +11,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from hayate.errors import Cancelled, OutputError, UnknownName, UsageError
-from hayate.extensions.control import checked_values
-from hayate.extensions.discovery import Found, Origin, find_extensions
+from hayate.errors import Cancelled, OutputError, UnknownName, UsageError, clip
+from hayate.extensions.control import Value, checked_values
+from hayate.extensions.discovery import Found, Origin, built_in, find_extensions
 from hayate.extensions.hooks import HOOKS
 from hayate.extensions.importing import Import, begin_all, make_parent, told
 from hayate.extensions.manifest import Manifest
@@ -144,23 +144,26 @@ class Session:
         for each in self.standings:
             each.is_on = each.name not in chosen.disabled
 
-    def asked_of(self, asked: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-        """The values of every extension that acts on a job which says `asked`.
+    def asked_of(self, asked: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Mapping[str, Value]], list[str]]:
+        """What is said to every extension that acts on a job which says `asked`, and which ones would but failed.
 
         One that has controls acts where a job names it; one that has none acts on every job.
-        Raises: UnknownName for one that is not there; UsageError for one that can't act, or a value that can't be.
+        Raises: UnknownName for one that is not there; UsageError for one that is off, or a value that can't be.
         """
-        values: dict[str, Mapping[str, Any]] = {}
+        values: dict[str, Mapping[str, Value]] = {}
         for name, given in asked.items():
             each = self.standing(name)
-            if not each.acts:
-                why = each.problem or each.found.problem or "it is switched off"
+            if not each.is_on or not each.found.is_usable:
+                why = each.found.problem or "it is switched off"
                 raise UsageError(f"the extension {name} can't act: {why}", hint="hayate extensions lists all")
+            if not isinstance(given, Mapping):
+                raise UsageError(f"the extension {name} is told {clip(repr(given))}", hint='{"field": value}')
             values[name] = checked_values(each.manifest.controls, given, f"the extension {name}")
         for each in self.standings:
-            if each.acts and not each.manifest.controls and each.name not in values:
-                values[each.name] = MappingProxyType({})
-        return values
+            if each.is_on and each.found.is_usable and not each.manifest.controls:
+                values.setdefault(each.name, MappingProxyType({}))
+        failed = [each for each in self.standings if each.problem and each.name in values]
+        return values, [str(Crashed(each.name, each.problem)) for each in failed]
 
     # ------------------------------------------------------------------------------------------- loading
 
@@ -271,16 +274,17 @@ class Session:
         return Crashed(owner.name, owner.problem)
 
 
-NOBODY = Session()
-"""No extensions at all."""
+def built_in_session() -> Session:
+    """What Hayate brings, and nothing else."""
+    return Session(standings=tuple(Standing(found=each, is_on=True) for each in built_in()))
 
 
 class _Current:
     """Which session is this process'; made when it is first asked for, so that a start does not wait for it."""
 
     def __init__(self) -> None:
-        self.made: Session | None = NOBODY
-        self.make: Callable[[], Session] = lambda: NOBODY
+        self.made: Session | None = None
+        self.make: Callable[[], Session] = built_in_session
         self.lock = threading.Lock()
 
 
@@ -288,7 +292,7 @@ _current = _Current()
 
 
 def current() -> Session:
-    """The extensions of this process; none where nobody has begun a session."""
+    """The extensions of this process; the built-in ones where nobody has begun a session."""
     made = _current.made
     if made is not None:
         return made
@@ -298,11 +302,17 @@ def current() -> Session:
         return _current.made
 
 
+def use(make: Callable[[], Session]) -> None:
+    """Lets `current` be what `make` gives, from now on."""
+    with _current.lock:
+        _current.made, _current.make = None, make
+
+
 @contextlib.contextmanager
 def in_use(make: Callable[[], Session]) -> Iterator[None]:
     """Inside it `current` is what `make` gives, in all threads; what the extensions took is remembered at the end."""
     before = (_current.made, _current.make)
-    _current.made, _current.make = None, make
+    use(make)
     try:
         yield
     finally:

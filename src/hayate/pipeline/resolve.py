@@ -213,8 +213,8 @@ def resolve_pass(
         cfg=cfg,
         width_px=width_px,
         height_px=height_px,
-        seed=_seed(request.seed),
-        subseed=_seed(request.subseed),
+        seed=drawn_seed(request.seed),
+        subseed=drawn_seed(request.subseed),
         subseed_strength=request.subseed_strength or 0.0,
         seed_resize_from_px=_seed_resize(request),
         noise_source=choose(NoiseSource, "noise source", first_given(request.noise_source, settings.rng)),
@@ -302,7 +302,18 @@ def _clip_skip(asked: int, config: ModelConfig, notes: list[str]) -> int | None:
     return asked
 
 
-def _seed(asked: int | None) -> int:
+def styled(request: TextToImage, settings: Settings) -> tuple[TextToImage, list[str]]:
+    """The request with its styles put into its prompts, and what is wrong with the file of styles.
+
+    Raises: UsageError, UnknownName.
+    """
+    notes: list[str] = []
+    prompt, negative = _apply_styles(request, settings, notes)
+    return replace(request, prompt=prompt, negative_prompt=negative, styles=()), notes
+
+
+def drawn_seed(asked: int | None) -> int:
+    """The seed that was asked for, or one by chance."""
     return random.randrange(SEED_LIMIT) if asked is None or asked == -1 else asked
 
 

@@ -24,12 +24,14 @@ from hayate.pipeline.infotext import format_infotext
 from hayate.pipeline.job import Job
 from hayate.pipeline.names import NameFacts, fill_pattern
 from hayate.pipeline.overlap import Worker
+from hayate.pipeline.painting import Brush
 from hayate.pipeline.parameters import Speed, describe, record
 from hayate.pipeline.pictures import InMemory
 from hayate.pipeline.png import Target, check_writable, resolve_target, save_grid, save_picture
 from hayate.pipeline.prepared import Files, Prepared, prepare_request
 from hayate.pipeline.previews import Previewer
 from hayate.pipeline.report import Report, SavedPicture, plan_of
+from hayate.pipeline.retouching import Made, retouch
 from hayate.pipeline.text2image import text2image
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage
@@ -85,11 +87,21 @@ class Maker:
         places, problem = _writable(target, self)
         reset_peak_memory(prepared.plan.device.torch)
         started = time.perf_counter()
-        guard = Cast(prepared, settings, workspace).open()
+        cast = Cast(prepared, settings, workspace)
+        guard = cast.open()
         guard.notes.extend(problem)
         making = Making(guard=guard, prepared=prepared, places=places, workspace=workspace)
         making.pattern, making.has_grid, making.keeps_pixels = settings.filename_pattern, self.has_grid, keeps_pixels
         making.previewer = self.previewer
+        if prepared.job.hooked.of("pictures"):
+            making.brush = Brush(
+                job=prepared.job,
+                settings=settings,
+                asked=asked,
+                workspace=workspace,
+                on_row=self.on_row,
+                resume=lambda: cast.resume(guard),
+            )
         making.seconds["load"] = time.perf_counter() - started
         self.on_loaded(prepared.job)
         if self.previewer is None:
@@ -176,6 +188,8 @@ class Making:
     """The pictures of the grid, or those to be kept."""
     keeps_pixels: bool = False
     previewer: Previewer | None = None
+    brush: Brush | None = None
+    """For extensions that change finished pictures."""
     started: datetime = field(default_factory=lambda: datetime.now().astimezone())
 
     @property
@@ -198,10 +212,13 @@ class Making:
             with worker:
                 for batch in text2image(self.guard, self.job, on_row):
                     self._count(batch)
+                    made = retouch(batch, self.job, self.brush)
                     about = record(self.job, self._plan(), self._speed(), self._notes())
-                    for index in range(len(batch.pictures)):
-                        worker.put(partial(self._save, batch, index, about))
-                    self.pixels.extend(batch.pictures if self.has_grid or self.keeps_pixels else ())
+                    for index, picture in enumerate(made.pictures):
+                        worker.put(partial(self._save, batch, index, picture, about))
+                    self.pixels.extend(picture.pixels for picture in made.pictures if self._keeps_all)
+                    if made.stopped is not None:
+                        raise made.stopped
         except Cancelled as error:  # what is finished counts
             is_stopped = True
             self.guard.notes.extend(getattr(error, "__notes__", ()))  # what could not be saved
@@ -235,7 +252,11 @@ class Making:
         return {**planned, "noise_source_reason": self.prepared.noise_reason or "asked for"}
 
     def _notes(self) -> tuple[str, ...]:
-        return (*self.plan.notes, *self.job.notes, *self.guard.notes)
+        return (*self.plan.notes, *self.job.notes, *self.guard.notes, *self.job.hooked.told())
+
+    @property
+    def _keeps_all(self) -> bool:
+        return self.has_grid or self.keeps_pixels
 
     def _speed(self) -> Speed:
         return Speed(
@@ -251,13 +272,14 @@ class Making:
             ),
         )
 
-    def _save(self, batch: Batch, index: int, about: Mapping[str, Any]) -> SavedPicture:
+    def _save(self, batch: Batch, index: int, made: Made, about: Mapping[str, Any]) -> SavedPicture:
         """One picture as a file; the worker's, which alone counts the seconds of saving."""
         started = time.perf_counter()
-        infotext = format_infotext(describe(self.job, batch.guidance, batch.seeds.index + index, self.files.keys()))
-        texts = PictureTexts(parameters=infotext, record=about)
+        info = describe(self.job, batch.guidance, batch.seeds.index + index, self.files.keys())
+        infotext = format_infotext(made.described(info))
+        texts = PictureTexts(parameters=infotext, record=made.recorded(about))
         stem = fill_pattern(self.pattern, self._name_facts(batch.seeds.index + index))
-        picture = batch.pictures[index]
+        picture = made.pixels
         path, is_spare = self._put(lambda target: save_picture(picture, target, stem=stem, texts=texts))
         self.seconds["save"] += time.perf_counter() - started
         return SavedPicture(

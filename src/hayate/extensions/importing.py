@@ -121,9 +121,16 @@ def told(error: BaseException) -> str:
 
 
 def make_parent(folder: Path) -> None:
-    """Lets the folders of extensions be imported as modules of one package, and as nothing else."""
-    parent = sys.modules.get(PARENT)
-    if parent is None:
-        parent = types.ModuleType(PARENT, "Extensions in folders; each is a package of its own.")
-        sys.modules[PARENT] = parent
-    parent.__path__ = [str(folder.resolve())]
+    """Lets the folders of extensions be imported as modules of one package, and as nothing else.
+
+    What was imported from another folder of extensions is forgotten: its modules have the same names.
+    """
+    place = [str(folder.resolve())]
+    if getattr(sys.modules.get(PARENT), "__path__", None) == place:
+        return
+    for name in [name for name in sys.modules if name.startswith(f"{PARENT}.")]:
+        del sys.modules[name]
+    parent = types.ModuleType(PARENT, "Extensions in folders; each is a package of its own.")
+    parent.__path__ = place
+    sys.modules[PARENT] = parent
+    importlib.invalidate_caches()  # the folder may be younger than the last look at it

@@ -50,6 +50,11 @@ class Standing:
     def acts(self) -> bool:
         return self.is_on and self.found.is_usable and not self.problem
 
+    @property
+    def is_for_jobs(self) -> bool:
+        """Whether it has hooks that act on jobs, and not only things that are asked for by their names."""
+        return any(not HOOKS[kind].is_chosen for kind in self.manifest.hooks)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Hook:
@@ -156,11 +161,15 @@ class Session:
             if not each.is_on or not each.found.is_usable:
                 why = each.found.problem or "it is switched off"
                 raise UsageError(f"the extension {name} can't act: {why}", hint="hayate extensions lists all")
+            if not each.is_for_jobs:
+                raise UsageError(
+                    f"the extension {name} has nothing to do with single jobs", hint="its parts have names"
+                )
             if not isinstance(given, Mapping):
                 raise UsageError(f"the extension {name} is told {clip(repr(given))}", hint='{"field": value}')
             values[name] = checked_values(each.manifest.controls, given, f"the extension {name}")
         for each in self.standings:
-            if each.is_on and each.found.is_usable and not each.manifest.controls:
+            if each.is_on and each.found.is_usable and each.is_for_jobs and not each.manifest.controls:
                 values.setdefault(each.name, MappingProxyType({}))
         failed = [each for each in self.standings if each.problem and each.name in values]
         return values, [str(Crashed(each.name, each.problem)) for each in failed]

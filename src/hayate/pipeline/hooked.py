@@ -21,6 +21,7 @@ from hayate.extensions.session import Crashed, Hook, Session, Standing, current
 from hayate.pipeline.lent import LentEngine
 from hayate.pipeline.stops import Skipped
 from hayate.request import TextToImage
+from hayate.runtime.evidence import Evidence
 
 if TYPE_CHECKING:
     from hayate.engines.base import Engine
@@ -46,6 +47,8 @@ class Hooked:
     """What they had to say, and which of them failed."""
     changed: dict[str, None] = field(default_factory=dict)
     """Name and version of each that had a part in all of the job's pictures."""
+    acted: set[str] = field(default_factory=set)
+    """The same of those that changed anything at all."""
     lenders: list[Standing] = field(default_factory=list)
     """Those whose things the job has chosen."""
 
@@ -92,6 +95,7 @@ class Hooked:
                 continue
             if after.keys or not np.array_equal(after.picture, made.picture):
                 names.append(hook.owner.manifest.title)
+                self.acted.add(hook.owner.manifest.title)
             made = replace(after, keys={**made.keys, **after.keys})
         return made, names
 
@@ -101,6 +105,19 @@ class Hooked:
         if hook is not None:
             self._name(hook, True)
             self.lenders.append(hook.owner)
+
+    def evidence(self) -> tuple[Evidence, ...]:
+        """What the extensions of every job were seen to do in this process."""
+        owners = dict.fromkeys(hook.owner for hooks in self.hooks.values() for hook in hooks)
+        return tuple(
+            Evidence(
+                name=f"extension {each.name}",
+                requested=each.manifest.version,
+                active=each.manifest.title in self.acted,
+                detail=f"{each.calls} calls, {each.hook_s:.3f} s" + (f"; {each.problem}" if each.problem else ""),
+            )
+            for each in owners
+        )
 
     def told(self) -> tuple[str, ...]:
         """What the user should know, as far as it has happened."""
@@ -153,6 +170,7 @@ class Hooked:
 
     def _name(self, hook: Hook, has_acted: bool) -> None:
         if has_acted:
+            self.acted.add(hook.owner.manifest.title)
             self.changed[hook.owner.manifest.title] = None
 
 
@@ -188,7 +206,7 @@ def _texts(made: Any) -> PromptTexts:
     return made
 
 
-def _like(made: Any, given: Tensor) -> Tensor:
+def _like(given: Tensor, made: Any) -> Tensor:
     """Latents that may take the place of others."""
     if not isinstance(made, Tensor):
         raise TypeError(f"it gave {type(made).__name__} and no tensor")

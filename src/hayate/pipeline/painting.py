@@ -15,6 +15,7 @@ from hayate.pipeline.hooked import NOBODY
 from hayate.pipeline.job import Job
 from hayate.pipeline.pictures import InMemory
 from hayate.pipeline.prepared import prepare_request
+from hayate.pipeline.stops import Skipped
 from hayate.pipeline.text2image import text2image
 from hayate.pipeline.workspace import Workspace
 from hayate.request import StartImage, TextToImage
@@ -68,8 +69,9 @@ class Brush:
     def _painted(self, request: TextToImage, given: InMemory) -> np.ndarray:
         prepared = prepare_request(request, self.settings, self.asked, self.workspace, instead=given, hooked=NOBODY)
         guard = Cast(prepared, self.settings, self.workspace).open()
-        [batch] = text2image(guard, prepared.job, self.on_row)
-        return batch.pictures[0]
+        for batch in text2image(guard, prepared.job, self.on_row):
+            return batch.pictures[0]
+        raise Skipped  # the loop takes it for the end of a batch; here it is that of the picture
 
     def _request(self) -> TextToImage:
         """The job's own request, for a single picture in its first pass' size."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hayate.errors import UnknownName, UsageError
+from hayate.extensions.session import current
 from hayate.models.config import Family, ModelConfig
 from hayate.pipeline.encode import TextStyle
 from hayate.pipeline.guidance import GuidanceScale
@@ -237,6 +238,7 @@ def check_names(request: TextToImage, settings: Settings) -> None:
     choose(NoiseSource, "noise source", first_given(request.noise_source, settings.rng))
     if request.hires is not None:
         upscaler_file(request.hires.upscaler, settings)
+    current().asked_of(request.extensions)
 
 
 def choose(kind: type[Choice], title: str, name: str) -> Choice:

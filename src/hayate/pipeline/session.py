@@ -268,6 +268,7 @@ class Making:
                 *self.guard.acted.evidence(self.plan.approximate),
                 attention_evidence(self.plan.attention),
                 *self.workspace.evidence(),
+                *self.job.hooked.evidence(),
                 *(() if self.previewer is None else (self.previewer.evidence(),)),
             ),
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hayate.errors import MissingDependency, UsageError, clip
+from hayate.errors import UsageError, clip
 
 _ONLY_WHEELS = ("--only-binary", ":all:")
 """A source distribution would run its own code to say what it needs."""
@@ -34,15 +34,19 @@ class Package:
 
 
 class Environment:
-    """What pip knows of one interpreter."""
+    """An interpreter's packages, and pip for it."""
 
-    def __init__(self, python: Path | None = None) -> None:
+    def __init__(self, python: Path | None = None, sites: Sequence[Path] = ()) -> None:
+        """By default the interpreter that runs this; of another one `sites` are the folders of its packages."""
         self._python = python
+        self._sites = [str(site) for site in sites]
 
     def packages(self) -> dict[str, Package]:
-        """What is installed, by its name as pip compares names. Raises: MissingDependency."""
-        rows = json.loads(self._pip("list", "--format=json"))
-        found = (Package(name=row["name"], version=row["version"]) for row in rows)
+        """What is installed, by its name as pip compares names."""
+        from importlib.metadata import distributions  # only now: it takes longer to import than a list takes to make
+
+        places = {"path": self._sites} if self._sites else {}
+        found = (Package(name=each.name, version=each.version) for each in distributions(**places) if each.name)
         return {canonical(package.name): package for package in found}
 
     def added_by(self, requirements: Sequence[str]) -> tuple[Package, ...]:
@@ -53,14 +57,15 @@ class Environment:
         if not requirements:
             return ()
         here = self.packages()
-        with _pinned(here) as pins:
-            answer = self._resolve([*requirements, "--constraint", str(pins)])
+        answer = self._resolve(requirements)
         if isinstance(answer, str):
-            changes = self._changes(requirements, here)
-            if changes:
+            raise UsageError(f"pip can't get what it needs: {_reason(answer)}", hint="nothing was touched")
+        if changes := _changes(answer, here):
+            with _pinned(here) as pins:  # older versions of what it needs may fit
+                answer = self._resolve([*requirements, "--constraint", str(pins)])
+            if isinstance(answer, str):
                 message = f"it is not installed: it would change {_joined(changes)}"
                 raise UsageError(message, hint="nothing was touched; ask its author for a version that fits")
-            raise UsageError(f"pip can't get what it needs: {_reason(answer)}", hint="nothing was touched")
         return tuple(package for package in answer if canonical(package.name) not in here)
 
     def install(self, packages: Sequence[Package], files: Sequence[Path] = ()) -> None:
@@ -78,16 +83,6 @@ class Environment:
         if done.returncode:
             raise UsageError(f"pip failed: {_reason(done.stderr)}", hint=f"pip uninstall {name}")
 
-    def _changes(self, requirements: Sequence[str], here: Mapping[str, Package]) -> list[str]:
-        """What of the installed packages would become another version, torch first."""
-        answer = self._resolve(requirements)
-        if isinstance(answer, str):
-            return []
-        names = {canonical(package.name): package for package in answer}
-        changed = [name for name in names if name in here and here[name].version != names[name].version]
-        changed.sort(key=lambda name: (name != "torch", name))
-        return [f"{here[name].name} {here[name].version} to {names[name].version}" for name in changed]
-
     def _resolve(self, words: Sequence[str]) -> tuple[Package, ...] | str:
         """What pip would install, or what it said instead."""
         with tempfile.TemporaryDirectory(prefix="hayate-pip-") as folder:
@@ -97,12 +92,6 @@ class Environment:
                 return done.stderr or "it gave no reason"
             rows: list[dict[str, Any]] = json.loads(report.read_text(encoding="utf-8"))["install"]
         return tuple(Package(name=row["metadata"]["name"], version=row["metadata"]["version"]) for row in rows)
-
-    def _pip(self, *words: str) -> str:
-        done = self._run(*words)
-        if done.returncode:
-            raise MissingDependency(f"pip does not work: {_reason(done.stderr)}", hint="python -m ensurepip")
-        return done.stdout
 
     def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
         other = () if self._python is None else ("--python", str(self._python))
@@ -114,6 +103,14 @@ class Environment:
 def canonical(name: str) -> str:
     """A package's name as pip compares it. Source: PEP 503."""
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _changes(wanted: Sequence[Package], here: Mapping[str, Package]) -> list[str]:
+    """What of the installed packages would become another version, torch first."""
+    names = {canonical(package.name): package for package in wanted}
+    changed = [name for name in names if name in here and here[name].version != names[name].version]
+    changed.sort(key=lambda name: (name != "torch", name))
+    return [f"{here[name].name} {here[name].version} to {names[name].version}" for name in changed]
 
 
 @contextmanager

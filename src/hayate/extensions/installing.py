@@ -13,7 +13,7 @@ from pathlib import Path
 from hayate import __version__
 from hayate.errors import OutputError, UnknownName, UsageError, clip
 from hayate.extensions.discovery import Found, Origin, entry_points_of, find_extensions, is_for_a1111
-from hayate.extensions.environment import Environment, Package
+from hayate.extensions.environment import Environment, Package, canonical
 from hayate.extensions.manifest import FILE, MAX_BYTES, Manifest, is_for, parse_raw, read_manifest
 from hayate.extensions.state import Installed, StateFile
 
@@ -78,8 +78,7 @@ class Installer:
         """
         source = installation.source
         name = source.manifest.name
-        own = {source.distribution} if source.is_wheel else set()
-        others = [package for package in installation.packages if package.name not in own]
+        others = [package for package in installation.packages if canonical(package.name) != source.distribution]
         self._environment.install(others, [source.path] if source.is_wheel else [])
         if not source.is_wheel:
             self._copy(source.path, name)
@@ -110,7 +109,7 @@ class Installer:
         row = state.installed[name]
         own = self._take_away(found, row)
         self._state.write(replace(state, installed=_without(state.installed, name)).switched(name, True))
-        return tuple(pin for pin in row.packages if pin.partition("==")[0] != own)
+        return tuple(pin for pin in row.packages if canonical(pin.partition("==")[0]) != own)
 
     def _take_away(self, found: Found | None, row: Installed) -> str:
         """Its files; of a package what pip calls it."""
@@ -187,7 +186,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
 
 def _distribution(wheel: Path) -> str:
     """What pip calls the content of a wheel's file. Source: PEP 427."""
-    return wheel.name.partition("-")[0]
+    return canonical(wheel.name.partition("-")[0])
 
 
 def _without(rows: Mapping[str, Installed], name: str) -> dict[str, Installed]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 import numpy as np
 from PIL import Image
@@ -88,7 +87,7 @@ class Brush:
             hires=None,
             refiner=None,
             refiner_switch_at=None,
-            extensions=MappingProxyType({}),
+            extensions={},
         )
 
 

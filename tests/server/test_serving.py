@@ -65,7 +65,7 @@ class Server:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             connection.request(
-                method, path, body=None if body is None else json.dumps(body), headers=JSON if body else {}
+                method, path, body=None if body is None else json.dumps(body), headers={} if body is None else JSON
             )
             answer = connection.getresponse()
             return answer.status, answer.read()

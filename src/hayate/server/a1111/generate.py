@@ -11,8 +11,10 @@ from fastapi.concurrency import run_in_threadpool
 
 from hayate.errors import UsageError
 from hayate.jobs.records import JobRecord, NewJob, Result
+from hayate.server.a1111.chosen import read_options
 from hayate.server.a1111.images import decode_image, encode_file
 from hayate.server.a1111.info import info_text
+from hayate.server.a1111.options import checked_names, keep_options
 from hayate.server.a1111.replies import PicturesReply
 from hayate.server.a1111.requests import Generation, ImageToImageRequest, TextToImageRequest
 from hayate.server.a1111.route import A1111Route, AsciiJson
@@ -51,10 +53,18 @@ def _queue(service: Service, asked: Generation) -> tuple[JobRecord, Translated]:
     names = service.names()
     files = _files(service, asked) if isinstance(asked, ImageToImageRequest) else Files()
     translated = translate(asked, files, service.preferences.chosen, names)
+    if asked.override_settings and not asked.override_settings_restore_afterwards:
+        _keep(service, translated.asked.override_settings)
     job = service.desk.submit(NewJob(kind="generate", body=translated.body, client=CLIENT))
     if asked.force_task_id:
         service.tasks.remember(asked.force_task_id, job.id)
     return job, translated
+
+
+def _keep(service: Service, overrides: dict[str, Any]) -> None:
+    """The overrides hold from now on."""
+    read = read_options(overrides)
+    keep_options(service, read, checked_names(service, overrides, read))
 
 
 def _files(service: Service, asked: ImageToImageRequest) -> Files:

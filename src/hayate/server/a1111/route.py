@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
-from hayate.errors import HayateError, JobError, QueueFull, ShuttingDown, clip
+from hayate.errors import HayateError, QueueFull, ShuttingDown, clip
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +61,7 @@ def error_reply(error: Exception) -> Response:
     """An error as A1111 says it; one that is nobody's mistake but ours is logged whole and told without its insides."""
     if isinstance(error, HayateError):
         retry = {"Retry-After": str(error.retry_after_s)} if isinstance(error, QueueFull | ShuttingDown) else {}
-        name = error.type_ if isinstance(error, JobFailed) else type(error).__name__
-        return _reply(error.http_status, name, str(error), error.message, retry)
+        return _reply(error.http_status, type(error).__name__, str(error), error.message, retry)
     if isinstance(error, RequestValidationError):
         faults = [_fault(each) for each in error.errors()[:_SHOWN_ERRORS]]
         return _reply(422, "RequestValidationError", faults, "; ".join(each["msg"] for each in faults))
@@ -70,15 +69,6 @@ def error_reply(error: Exception) -> Response:
         return _reply(error.status_code, "HTTPException", error.detail, "", dict(error.headers or {}))
     logger.error("a call of the API failed", exc_info=error)
     return _reply(500, "InternalError", "something went wrong in the server; its log has the details", "")
-
-
-class JobFailed(JobError):
-    """A job that a call waited for has failed; the reply says why in the failure's own words."""
-
-    def __init__(self, type_: str, message: str, *, hint: str = "", status: int = 500) -> None:
-        super().__init__(message, hint=hint)
-        self.type_ = type_
-        self.http_status = status
 
 
 def _reply(status: int, error: str, detail: Any, errors: str, headers: dict[str, str] | None = None) -> Response:

@@ -103,8 +103,9 @@ def _state(service: Service, now: Progress | None, job: JobRecord | None) -> dic
 
 def _task_progress(service: Service, asked: InternalProgressRequest) -> dict[str, Any]:
     """Of a task that nobody knows: neither active, queued nor completed."""
-    reply: dict[str, Any] = {"active": False, "queued": False, "completed": False, "textinfo": "Waiting..."}
-    reply["id_live_preview"] = asked.id_live_preview
+    reply: dict[str, Any] = dict.fromkeys(("active", "queued", "completed"), False)
+    reply |= dict.fromkeys(("progress", "eta", "live_preview"))
+    reply |= {"id_live_preview": asked.id_live_preview, "textinfo": "Waiting..."}
     try:
         job = service.tasks.find(asked.id_task)
     except UnknownJob:

@@ -202,9 +202,11 @@ class FakeDesk:
         first = 1234 if seed == -1 else seed
         pictures = [self._picture(record, number, first + number) for number in range(count)]
         grid = None
-        if record.body["wants_grid"] and count > 1:
+        script = (record.body["script"] or {}).get("name")
+        if (record.body["wants_grid"] and count > 1) or script in ("x/y/z plot", "prompt matrix"):
             grid = self._picture(record, count, first, name="grid").path
-        return Result(pictures=tuple(pictures), grid=grid, notes=("made by nobody",))
+        facts = {"info": _info(asked, pictures)}
+        return Result(pictures=tuple(pictures), grid=grid, notes=("made by nobody",), facts=facts)
 
     def _picture(self, record: JobRecord, number: int, seed: int, name: str = "") -> Picture:
         asked = record.body["request"]
@@ -238,6 +240,17 @@ class FakeDesk:
             about: dict[str, Any] = {"seed": 0, "subseed": 0, "is_saved": False, "infotext": infotext}
             made.append(Picture(path=str(path), width_px=width, height_px=height, **about))
         return Result(pictures=tuple(made))
+
+
+def _info(asked: Mapping[str, Any], pictures: Sequence[Picture]) -> dict[str, Any]:
+    """Some of A1111's facts, as the worker tells them."""
+    return {
+        "seed": pictures[0].seed,
+        "all_seeds": [each.seed for each in pictures],
+        "infotexts": [each.infotext for each in pictures],
+        "sampler_name": asked.get("sampler"),
+        "sd_model_name": "fake",
+    }
 
 
 def _infotext(asked: Mapping[str, Any], seed: int, size: tuple[int, int]) -> str:

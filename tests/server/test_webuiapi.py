@@ -20,7 +20,15 @@ from tests.server.real_server import running
 webuiapi = pytest.importorskip("webuiapi", reason="the client is not installed")
 
 SMALL: dict[str, Any] = {"width": 64, "height": 64, "steps": 2, "seed": 7}
-LAYER = "lora_unet_input_blocks_1_1_proj_in"
+INFO = {
+    *("prompt", "all_prompts", "negative_prompt", "all_negative_prompts", "seed", "all_seeds", "subseed", "notes"),
+    *("all_subseeds", "subseed_strength", "width", "height", "sampler_name", "cfg_scale", "steps", "batch_size"),
+    *("restore_faces", "face_restoration_model", "sd_model_name", "sd_model_hash", "sd_vae_name", "sd_vae_hash"),
+    *("seed_resize_from_w", "seed_resize_from_h", "denoising_strength", "extra_generation_params"),
+    *("index_of_first_image", "infotexts", "styles", "job_timestamp", "clip_skip"),
+    *("is_using_inpainting_conditioning", "version"),
+}
+"""A1111's keys and one of Hayate's."""
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +53,8 @@ def test_text_to_image(api: Any) -> None:
     assert made.image.size == (64, 64)
     assert made.info["seed"] == 7
     assert made.info["sampler_name"] == "Euler a"
+    assert made.info["notes"] == []
+    assert set(made.info) == INFO
     assert made.parameters["prompt"] == "a lake"
     assert made.image.info["parameters"].startswith("a lake\nSteps: 2, Sampler: Euler a")
     again = api.txt2img(prompt="a lake", **SMALL)
@@ -99,9 +109,41 @@ def test_sd_upscale_by_its_script(api: Any) -> None:
 def test_a_plot_by_its_script(api: Any) -> None:
     arguments = [4, "1,2", [], 0, "", [], 0, "", [], True, False, False, False, False, False, False, 0, False]
 
-    made = api.txt2img(prompt="a lake", script_name="x/y/z plot", script_args=arguments, **SMALL)
+    sheet = api.txt2img(prompt="a lake", script_name="x/y/z plot", script_args=arguments, **SMALL)
+    arguments[10] = True
+    whole = api.txt2img(prompt="a lake", script_name="x/y/z plot", script_args=arguments, **SMALL)
 
-    assert len(made.images) >= 2
+    assert [each.size > (128, 64) for each in sheet.images] == [True]
+    assert [each.size for each in whole.images] == [sheet.image.size, (64, 64), (64, 64)]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "count"),
+    [
+        ("prompt matrix", [False, False, "positive", "comma", 0], 5),
+        ("prompts from file or textbox", [False, False, "start", "a lake\na hill"], 2),
+    ],
+)
+def test_scripts_of_many_prompts(api: Any, name: str, arguments: list[Any], count: int) -> None:
+    made = api.txt2img(prompt="a lake|snow|night", script_name=name, script_args=arguments, **SMALL)
+
+    assert len(made.images) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "sizes"),
+    [
+        ("loopback", [2, 0.5, "Linear", "None"], [(64, 64), (64, 64)]),
+        ("outpainting mk2", ["", 64, 8, ["left"], 1.0, 0.05], [(128, 64)]),
+        ("poor man's outpainting", [64, 8, "fill", ["up", "down"]], [(64, 192)]),
+    ],
+)
+def test_scripts_of_pictures(api: Any, name: str, arguments: list[Any], sizes: list[tuple[int, int]]) -> None:
+    start = Image.effect_noise((64, 64), 80).convert("RGB")
+
+    made = api.img2img(images=[start], prompt="a lake", script_name=name, script_args=arguments, **SMALL)
+
+    assert [each.size for each in made.images] == sizes
 
 
 def test_extras(api: Any) -> None:

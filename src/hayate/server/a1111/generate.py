@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
@@ -80,12 +78,11 @@ def _files(service: Service, asked: ImageToImageRequest) -> Files:
 def _reply(job: JobRecord, translated: Translated, asked: Generation) -> AsciiJson:
     """The pictures as they are in their files, the grid before them; what was interrupted has fewer."""
     result = job.result or Result()
-    paths: Sequence[str | Path] = [each.path for each in result.pictures]
-    has_grid = result.grid is not None and bool(translated.body["wants_grid"])
-    if has_grid and result.grid is not None:
-        paths = [result.grid, *paths]
-    info = info_text(job, translated, has_grid=has_grid)
-    images = [encode_file(path) for path in paths] if asked.send_images else []
+    grid = result.grid if translated.has_grid else None
+    paths = [each.path for each in result.pictures] if grid is None or translated.shows_pictures else []
+    info = info_text(job, translated, has_grid=grid is not None)
+    shown = ([] if grid is None else [grid]) + paths
+    images = [encode_file(path) for path in shown] if asked.send_images else []
     return AsciiJson({"images": images, "parameters": echo(asked), "info": info})
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
+import json
 import threading
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -16,6 +16,8 @@ import numpy as np
 from PIL import Image
 
 from hayate.errors import HayateError, UnknownJob, UsageError
+from hayate.jobs.bodies import read_body
+from hayate.jobs.inputs import Inputs
 from hayate.jobs.records import (
     Event,
     Failure,
@@ -30,14 +32,18 @@ from hayate.jobs.records import (
 )
 from hayate.pipeline.formats import PictureTexts, encode_png
 from hayate.pipeline.infotext import Infotext, format_infotext, order_parameters
+from hayate.settings import Settings
 
 
 class FakeDesk:
     """A `Desk` in memory. While `is_held` jobs wait, and `let_go` does the next one."""
 
-    def __init__(self, folder: Path, *, is_held: bool = False) -> None:
+    def __init__(self, folder: Path, settings: Settings | None = None, *, is_held: bool = False) -> None:
+        """With `settings` jobs are checked as the real desk checks them."""
         self.folder = folder
+        self.settings = settings
         self.is_held = is_held
+        self.makes_pictures = True
         self.handed_in: list[NewJob] = []
         self.answers: dict[str, Mapping[str, Any] | HayateError] = {}
         self.refusal: HayateError | None = None
@@ -57,6 +63,8 @@ class FakeDesk:
     def submit(self, new: NewJob) -> JobRecord:
         if self.refusal is not None:
             raise self.refusal
+        if self.settings is not None:
+            read_body(new.kind, json.loads(json.dumps(new.body))).check(self.settings, self.folder / "inputs")
         record = JobRecord(
             id=f"{next(self._number):026d}",
             kind=new.kind,
@@ -157,12 +165,7 @@ class FakeDesk:
         return answer
 
     def keep_input(self, data: bytes) -> Path:
-        if not data.startswith((b"\x89PNG", b"\xff\xd8", b"RIFF")):
-            raise UsageError("this is no picture", hint="a PNG, JPEG or WebP")
-        path = self.folder / "inputs" / f"{hashlib.sha256(data).hexdigest()}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        return path
+        return Inputs(self.folder).keep(data)
 
     def _put(self, record: JobRecord) -> None:
         with self._changed:
@@ -186,7 +189,7 @@ class FakeDesk:
             return self._records[id_]
 
     def _make(self, record: JobRecord) -> Result:
-        if record.kind == "generate":
+        if record.kind == "generate" and self.makes_pictures:
             return self._generate(record)
         if record.kind == "upscale":
             return self._upscale(record)
@@ -199,9 +202,11 @@ class FakeDesk:
         first = 1234 if seed == -1 else seed
         pictures = [self._picture(record, number, first + number) for number in range(count)]
         grid = None
-        if record.body["wants_grid"] and count > 1:
+        script = (record.body["script"] or {}).get("name")
+        if (record.body["wants_grid"] and count > 1) or script in ("x/y/z plot", "prompt matrix"):
             grid = self._picture(record, count, first, name="grid").path
-        return Result(pictures=tuple(pictures), grid=grid, notes=("made by nobody",))
+        facts = {"info": _info(asked, pictures)}
+        return Result(pictures=tuple(pictures), grid=grid, notes=("made by nobody",), facts=facts)
 
     def _picture(self, record: JobRecord, number: int, seed: int, name: str = "") -> Picture:
         asked = record.body["request"]
@@ -235,6 +240,17 @@ class FakeDesk:
             about: dict[str, Any] = {"seed": 0, "subseed": 0, "is_saved": False, "infotext": infotext}
             made.append(Picture(path=str(path), width_px=width, height_px=height, **about))
         return Result(pictures=tuple(made))
+
+
+def _info(asked: Mapping[str, Any], pictures: Sequence[Picture]) -> dict[str, Any]:
+    """Some of A1111's facts, as the worker tells them."""
+    return {
+        "seed": pictures[0].seed,
+        "all_seeds": [each.seed for each in pictures],
+        "infotexts": [each.infotext for each in pictures],
+        "sampler_name": asked.get("sampler"),
+        "sd_model_name": "fake",
+    }
 
 
 def _infotext(asked: Mapping[str, Any], seed: int, size: tuple[int, int]) -> str:

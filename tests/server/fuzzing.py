@@ -1,9 +1,9 @@
-"""Both APIs over a desk that checks and queues as the real one does and makes small pictures at once, for the fuzzer."""
+"""Both APIs over a desk that checks and queues as the real one does and makes small pictures at once; the fuzzer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hayate.jobs.bodies import body_object, read_body
 from hayate.jobs.inputs import Inputs, names_of
 from hayate.jobs.queue import Queue
-from hayate.jobs.records import JobRecord, NewJob
+from hayate.jobs.records import JobRecord, NewJob, State
 from hayate.server.app import create_app
 from hayate.settings import Settings, load_settings
 from tests.server.fake_desk import FakeDesk
 
 ENDLESS = ("/v1/events",)
 """Answers that end with the server only."""
+CHECKS = ("status_code_conformance", "content_type_conformance", "response_schema_conformance")
 
 
 class FuzzDesk(FakeDesk):
@@ -42,15 +43,79 @@ class FuzzDesk(FakeDesk):
         made = {**new.body, "request": asked, "wants_grid": False, "saves_pictures": False}
         return super().submit(replace(new, body=made))
 
+    def count(self, state: State) -> int:
+        return len(self.jobs(states=(state,), limit=10**6))
+
     def keep_input(self, data: bytes) -> Path:
         return self.inputs.keep(data)
 
     async def ask(self, question: str, /, **arguments: Any) -> Mapping[str, Any]:
-        return {"question": question, "arguments": arguments}
+        return {"ram": {}, "cuda": {}} if question == "memory" else {"question": question, "arguments": arguments}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FuzzReport:
+    """What a run has found."""
+
+    operations: int
+    requests: int
+    faults: tuple[str, ...]
+
+
+def fuzz(app: FastAPI, *, examples: int) -> FuzzReport:
+    """Sends every operation of the document what fits its schema and what does not, `examples` times each."""
+    import schemathesis
+
+    document = schemathesis.openapi.from_asgi("/openapi.json", AsLocal(app)).exclude(path=list(ENDLESS))
+    operations = [each.ok() for each in document.get_all_operations()]
+    checks = [getattr(schemathesis.checks, name) for name in CHECKS]
+    found: list[str] = []
+    requests = 0
+    for operation in operations:
+        for mode in schemathesis.GenerationMode:
+            sent, fault = _fuzz_one(operation.as_strategy(generation_mode=mode), checks, examples)
+            requests += sent
+            found += [f"{operation.label} {mode.value}: {fault}"] if fault else []
+    return FuzzReport(operations=len(operations), requests=requests, faults=tuple(found))
+
+
+def _fuzz_one(cases: Any, checks: list[Any], examples: int) -> tuple[int, str]:
+    """How many requests were sent, and the fault that was found, if any."""
+    import hypothesis
+    from schemathesis.core.failures import FailureGroup
+
+    sent = 0
+
+    @hypothesis.settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+        phases=[hypothesis.Phase.generate],
+    )
+    @hypothesis.given(case=cases)
+    def send(case: Any) -> None:
+        nonlocal sent
+        sent += 1
+        answer = case.call_and_validate(checks=checks)
+        if answer.status_code >= 500:  # 501 for what there is not, 503 with the time to come back
+            assert str(answer.status_code) in case.operation.definition.raw["responses"]
+            assert answer.status_code != 503 or "retry-after" in answer.headers
+
+    try:
+        send()
+    except hypothesis.errors.Unsatisfiable:
+        return sent, ""  # an operation that takes nothing can't be sent anything wrong
+    except AssertionError as fault:
+        return sent, str(fault)[:1500]
+    except FailureGroup as group:
+        return sent, "\n".join(f"{type(each).__name__}: {each}" for each in group.exceptions)[:1500]
+    return sent, ""
 
 
 class AsLocal:
-    """Calls the application by a name of this machine, whatever the fuzzer calls it; its guards have their own tests."""
+    """Calls the application by a name of this machine, whatever the fuzzer calls it; guards have their own tests."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager, suppress
+from functools import partial
 
 from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -18,6 +19,7 @@ from hayate.server.late_routes import LateRoutes, MakesLateRoutes
 from hayate.server.library import Library
 from hayate.server.lifecycle import Lifecycle
 from hayate.server.metrics import CountsRequests, Metrics
+from hayate.server.openapi import openapi_document
 from hayate.server.options import ServeOptions
 from hayate.server.picture_files import Thumbnails
 from hayate.server.preferences import Preferences
@@ -49,6 +51,7 @@ def create_app(
         redoc_url=None,
         lifespan=_with_lifecycle,
     )
+    app.openapi = partial(openapi_document, app)
     app.state.desk = desk
     app.state.settings = settings
     app.state.options = options

@@ -78,6 +78,15 @@ def picture(width: int = 64, height: int = 64, colour: str = "teal", *, has_pref
     return f"data:image/png;base64,{text}" if has_prefix else text
 
 
+def half_mask() -> str:
+    """A mask whose right half is white."""
+    mask = Image.new("L", (64, 64), 0)
+    mask.paste(255, (32, 0, 64, 64))
+    buffer = io.BytesIO()
+    mask.save(buffer, format="PNG")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
 def opened(text: str) -> Image.Image:
     """The picture of a reply."""
     assert not text.startswith("data:")

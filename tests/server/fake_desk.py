@@ -24,6 +24,7 @@ from hayate.jobs.records import (
     JobRecord,
     NewJob,
     Picture,
+    PictureRecord,
     Progress,
     Result,
     State,
@@ -36,14 +37,14 @@ from hayate.settings import Settings
 
 
 class FakeDesk:
-    """A `Desk` in memory. While `is_held` jobs wait, and `let_go` does the next one."""
+    """A `Desk` in memory, which checks jobs as the real one does. While `is_held` they wait until `let_go` does one."""
 
-    def __init__(self, folder: Path, settings: Settings | None = None, *, is_held: bool = False) -> None:
-        """With `settings` jobs are checked as the real desk checks them."""
+    def __init__(self, folder: Path, settings: Settings, *, is_held: bool = False) -> None:
         self.folder = folder
         self.settings = settings
         self.is_held = is_held
         self.makes_pictures = True
+        self.notes: tuple[str, ...] = ()
         self.handed_in: list[NewJob] = []
         self.answers: dict[str, Mapping[str, Any] | HayateError] = {}
         self.refusal: HayateError | None = None
@@ -63,8 +64,7 @@ class FakeDesk:
     def submit(self, new: NewJob) -> JobRecord:
         if self.refusal is not None:
             raise self.refusal
-        if self.settings is not None:
-            read_body(new.kind, json.loads(json.dumps(new.body))).check(self.settings, self.folder / "inputs")
+        read_body(new.kind, json.loads(json.dumps(new.body))).check(self.settings, self.folder / "inputs")
         record = JobRecord(
             id=f"{next(self._number):026d}",
             kind=new.kind,
@@ -122,6 +122,15 @@ class FakeDesk:
 
     def queued(self) -> Sequence[JobRecord]:
         return [each for _, each in sorted(self._records.items()) if each.state is State.QUEUED]
+
+    def count(self, state: State) -> int:
+        return sum(each.state is state for each in self._records.values())
+
+    def pictures(
+        self, *, before: int | None = None, limit: int = 100, only_saved: bool = True
+    ) -> Sequence[PictureRecord]:
+        del before, limit, only_saved
+        return ()
 
     def cancel(self, id_: str) -> JobRecord:
         if not self.job(id_).state.is_terminal:

@@ -17,56 +17,8 @@ from hypothesis import strategies as st
 
 from hayate.errors import EngineError, QueueFull
 from hayate.jobs.records import State
+from tests.server.a1111_cases import IMAGE, IMAGE_CASES, SIMPLE, TEXT_CASES
 from tests.server.a1111_server import Served, opened, picture, serve
-
-SIMPLE = {
-    "batch_size": 1,
-    "cfg_scale": 7,
-    "denoising_strength": 0,
-    "enable_hr": False,
-    "eta": 0,
-    "firstphase_height": 0,
-    "firstphase_width": 0,
-    "height": 64,
-    "n_iter": 1,
-    "negative_prompt": "",
-    "prompt": "example prompt",
-    "restore_faces": False,
-    "s_churn": 0,
-    "s_noise": 1,
-    "s_tmax": 0,
-    "s_tmin": 0,
-    "sampler_index": "Euler a",
-    "seed": -1,
-    "seed_resize_from_h": -1,
-    "seed_resize_from_w": -1,
-    "steps": 3,
-    "styles": [],
-    "subseed": -1,
-    "subseed_strength": 0,
-    "tiling": False,
-    "width": 64,
-}
-"""The request that A1111's tests begin with."""
-IMAGE = {
-    "denoising_strength": 0.75,
-    "init_images": [picture()],
-    "inpaint_full_res": False,
-    "inpaint_full_res_padding": 0,
-    "inpainting_fill": 0,
-    "inpainting_mask_invert": False,
-    "mask": None,
-    "mask_blur": 4,
-    "resize_mode": 0,
-    "prompt": "example prompt",
-    "sampler_index": "Euler a",
-    "steps": 3,
-    "width": 64,
-    "height": 64,
-    "seed_resize_from_h": -1,
-    "seed_resize_from_w": -1,
-}
-EMPHASES = "((emphasis)), (emphasis1:1.1), [to:1], [from::2], [from:to:0.3], [alt|alt1]"
 
 
 @pytest.fixture
@@ -82,24 +34,7 @@ def idle(tmp_path_factory: pytest.TempPathFactory) -> Served:
     return served
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"negative_prompt": "example negative prompt"},
-        {"prompt": EMPHASES},
-        {"height": 128},
-        {"enable_hr": True},
-        {"tiling": True},
-        {"restore_faces": True},
-        {"sampler_index": "PLMS"},
-        {"sampler_index": "DDIM"},
-        {"sampler_index": "UniPC"},
-        {"n_iter": 2},
-        {"batch_size": 2},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("changes", TEXT_CASES, ids=str)
 def test_a1111s_text_cases(served: Served, changes: dict[str, Any]) -> None:
     reply = served.post("txt2img", {**SIMPLE, **changes})
 
@@ -110,16 +45,7 @@ def test_a1111s_text_cases(served: Served, changes: dict[str, Any]) -> None:
     assert info["all_seeds"] == list(range(info["seed"], info["seed"] + count))
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"mask": picture(colour="white")},
-        {"mask": picture(colour="white"), "inpainting_mask_invert": True},
-        {"script_name": "sd upscale", "script_args": ["", 8, "Lanczos", 2.0]},
-    ],
-    ids=["plain", "mask", "inverted mask", "sd upscale"],
-)
+@pytest.mark.parametrize("changes", IMAGE_CASES.values(), ids=IMAGE_CASES)
 def test_a1111s_image_cases(served: Served, changes: dict[str, Any]) -> None:
     reply = served.post("img2img", {**IMAGE, **changes})
 

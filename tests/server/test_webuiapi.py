@@ -15,6 +15,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tests.lora_files import MAKERS, save
+from tests.server.a1111_cases import IMAGE, IMAGE_CASES, SIMPLE, TEXT_CASES
 from tests.server.real_server import running
 
 webuiapi = pytest.importorskip("webuiapi", reason="the client is not installed")
@@ -251,3 +252,19 @@ def _until(is_so: Callable[[], bool], limit_s: float = 60) -> None:
     while not is_so():
         assert time.monotonic() < limit, "it did not come to that"
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("changes", TEXT_CASES, ids=str)
+def test_a1111s_text_cases(api: Any, changes: dict[str, Any]) -> None:
+    reply = api.session.post(f"{api.baseurl}/txt2img", json={**SIMPLE, **changes})
+
+    assert reply.status_code == 200, reply.text
+    assert len(reply.json()["images"]) == changes.get("n_iter", 1) * changes.get("batch_size", 1)
+
+
+@pytest.mark.parametrize("changes", IMAGE_CASES.values(), ids=IMAGE_CASES)
+def test_a1111s_image_cases(api: Any, changes: dict[str, Any]) -> None:
+    reply = api.session.post(f"{api.baseurl}/img2img", json={**IMAGE, **changes})
+
+    assert reply.status_code == 200, reply.text
+    assert len(reply.json()["images"]) == 1

@@ -379,4 +379,40 @@ PICTURES: dict[str, tuple[str, str]] = {
     "js.style saved": ("The style {name} is saved.", "スタイル {name} を保存しました。"),
     "js.style deleted": ("The style {name} is deleted.", "スタイル {name} を削除しました。"),
     "js.parameters read": ("The parameters are in the fields.", "生成情報を各項目に反映しました。"),
+    # The canvas
+    "js.auto": ("auto", "自動"),
+    "js.no start picture": (
+        "There is no picture to start from: drop one on the canvas.",
+        "元の画像がありません。キャンバスにドロップしてください。",
+    ),
+    "js.no picture": ("This file is no picture that can be shown.", "表示できる画像ではありません。"),
+    "js.picture received": ("The picture is on the canvas.", "画像をキャンバスに置きました。"),
+    "js.canvas.tools": ("Tools of the canvas", "キャンバスの道具"),
+    "js.canvas.label": (
+        "Picture to start from. Arrow keys move the brush, Space puts it down and lifts it, brackets change its size, B"
+        " is the brush, E the eraser, plus, minus and zero zoom, Control Z undoes.",
+        "元の画像。矢印キーで筆を動かし、スペースで下ろす・上げる、[ ] で太さ、B は筆、E は消しゴム、"
+        "+ - 0 で拡大縮小、Ctrl+Z で取り消し。",
+    ),
+    "js.canvas.drop": (
+        "Drop a picture here, paste one, or click to choose a file.",
+        "ここに画像をドロップ、貼り付け、またはクリックして選択。",
+    ),
+    "js.canvas.open": ("Open a picture", "画像を開く"),
+    "js.canvas.brush": ("Brush (B)", "筆 (B)"),
+    "js.canvas.eraser": ("Eraser (E)", "消しゴム (E)"),
+    "js.canvas.undo": ("Undo (Ctrl+Z)", "取り消し (Ctrl+Z)"),
+    "js.canvas.redo": ("Redo (Ctrl+Y)", "やり直し (Ctrl+Y)"),
+    "js.canvas.clear": ("Clear what was painted", "描いたものを消す"),
+    "js.canvas.zoom": ("Enlarge (Ctrl+wheel)", "拡大 (Ctrl+ホイール)"),
+    "js.canvas.fit": ("Whole picture (0)", "全体を表示 (0)"),
+    "js.canvas.bin": ("Remove the picture", "画像を取り除く"),
+    "js.canvas.layer": ("What the brush paints", "筆で描くもの"),
+    "js.canvas.mask": ("Mask", "マスク"),
+    "js.canvas.colour": ("Colour", "色"),
+    "js.canvas.pick": ("Colour of the brush", "筆の色"),
+    "js.canvas.size": ("Size of the brush", "筆の太さ"),
+    "js.canvas.upload mask": ("Mask from a file…", "マスクを開く…"),
+    "js.canvas.pen down": ("painting at {x}, {y}", "{x}, {y} で描画中"),
+    "js.canvas.pen up": ("at {x}, {y}", "{x}, {y}"),
 }

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from stub_desk import StubDesk
 
 from hayate.errors import HayateError
 from hayate.jobs.records import Failure, JobRecord, NewJob, Picture, Preview, Progress, Result, State, WorkerPhase
+from hayate.jobs.wire import as_object
 from hayate.pipeline.infotext import Infotext, format_infotext, order_parameters
 
 
@@ -72,7 +74,8 @@ class SlowDesk(StubDesk):
                 eta_s=(self.steps - row - 1) * self.step_s,
                 preview=Preview(number=row + 1, jpeg=painted(row, (64, 64), "JPEG")),
             )
-            self._tell(record.id, "progress", progress_data(self.running))
+            self._tell(record.id, "progress", as_object(replace(self.running, preview=None)))
+            self._tell(record.id, "preview", {"number": row + 1})
             time.sleep(self.step_s)
         self.state = type(self.state)(phase=WorkerPhase.IDLE, pid=1, model="built-in", facts=FACTS)
         if self.job(record.id).state.is_terminal:
@@ -87,8 +90,6 @@ class SlowDesk(StubDesk):
         self._end(id_, State.DONE, Result(pictures=pictures, notes=("made by nobody",), facts=facts))
 
     def _fail(self, id_: str) -> None:
-        from dataclasses import replace
-
         failure = Failure(type="EngineError", message="out of memory", hint="take a smaller size")
         self.running = None
         self._keep(replace(self.job(id_), state=State.FAILED, ended_s=time.time(), failure=failure), "failed")
@@ -138,21 +139,6 @@ SPEED = {
         {"name": "compile", "requested": "off", "active": False, "detail": "not asked for"},
     ],
 }
-
-
-def progress_data(progress: Progress) -> dict[str, Any]:
-    """As the worker's events have it."""
-    return {
-        "phase": progress.phase,
-        "row": progress.row,
-        "rows": progress.rows,
-        "picture": progress.picture,
-        "pictures": progress.pictures,
-        "share": progress.share,
-        "it_per_s": progress.it_per_s,
-        "eta_s": progress.eta_s,
-        "preview": progress.preview.number if progress.preview else None,
-    }
 
 
 def painted(number: int, size: tuple[int, int], kind: str, infotext: str = "") -> bytes:

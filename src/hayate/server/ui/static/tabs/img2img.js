@@ -3,13 +3,13 @@
 import "../canvas.js";
 import { call, say, toast } from "../api.js";
 import { control } from "../form.js";
-import { mountPicture } from "./picture.js";
+import { mountPicture, showSize } from "./picture.js";
 
 /** img2img: pictures from a picture, or from a part of one. */
 export function mount(root, page) {
   const canvas = root.querySelector("hayate-canvas");
   const tab = mountPicture(root, page, { isOwn: (record) => Boolean(record.body.request?.start), start: () => start(canvas) });
-  canvas.addEventListener("picture", () => showSize(tab.form, canvas.image));
+  canvas.addEventListener("picture", () => showSize(tab.form, canvas.image?.width, canvas.image?.height));
   document.addEventListener("paste", (event) => {
     const file = [...event.clipboardData.files].find((each) => each.type.startsWith("image/"));
     if (!root.hidden && file && !event.defaultPrevented) canvas.load(file);
@@ -23,15 +23,6 @@ async function start(canvas) {
   if (!content) throw new Error(say("no start picture"));
   const [picture, mask] = await Promise.all([content.picture, content.mask].map((each) => each && call("/v1/images", { method: "POST", raw: each })));
   return { path: picture.name, ...(mask && { mask: mask.name }) };
-}
-
-/** The size that a job without one takes: the picture's own, in multiples of 8. */
-function showSize(form, image) {
-  for (const [side, key] of [["width", "request.width_px"], ["height", "request.height_px"]]) {
-    const input = control(form, key);
-    input.placeholder = image ? Math.floor(image[side] / 8) * 8 : say("auto");
-    input.follow?.();
-  }
 }
 
 /** Takes a picture of another tab, with its prompt. */

@@ -134,8 +134,10 @@ class FakeDesk:
             await asyncio.sleep(0.005)
         return self.job(id_)
 
-    async def events(self, job: str | None = None, *, after: int | None = None) -> AsyncIterator[Event]:
-        del after
+    async def events(
+        self, job: str | None = None, *, after: int | None = None, watches: bool = True
+    ) -> AsyncIterator[Event]:
+        del after, watches
         if job is not None:
             await self.wait(job)
         for number in range(0):

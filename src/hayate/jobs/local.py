@@ -158,14 +158,14 @@ class LocalDesk:
     async def wait(self, id_: str) -> JobRecord:
         return await self._waiting.wait(id_, lambda: self._queue.job(id_))
 
-    def events(self, job: str | None = None, *, after: int | None = None) -> AsyncIterator[Event]:
+    def events(self, job: str | None = None, *, after: int | None = None, watches: bool = True) -> AsyncIterator[Event]:
         def missed() -> Event | None:
             ended = None if job is None else self._queue.job(job)
             if ended is None or not ended.state.is_terminal:
                 return None
             return Event(number=self._events.number, job=ended.id, kind=ended.state.value, data=summary_of(ended))
 
-        return self._events.read(job, after, missed)
+        return self._events.read(job, after, missed, watches=watches)
 
     def progress(self) -> Progress | None:
         self._looked_at = time.monotonic()

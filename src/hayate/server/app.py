@@ -8,7 +8,6 @@ from contextlib import aclosing, asynccontextmanager, suppress
 
 from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from starlette.concurrency import run_in_threadpool
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from hayate import __version__
@@ -104,7 +103,7 @@ async def _with_lifecycle(app: FastAPI) -> AsyncIterator[None]:
 async def _count_jobs(app: FastAPI) -> None:
     """Until the server ends."""
     lifecycle: Lifecycle = app.state.lifecycle
-    async with aclosing(lifecycle.until_end(app.state.desk.events())) as events:
+    async with aclosing(lifecycle.until_end(app.state.desk.events(watches=False))) as events:
         async for event in events:
             with suppress(UnknownJob):  # forgotten meanwhile
-                await run_in_threadpool(app.state.metrics.note_event, event)
+                await app.state.metrics.note_event(event)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hayate import __version__
 from hayate.jobs.desk import Desk
+from hayate.jobs.events import LAST_KINDS
 from hayate.jobs.records import Event, JobRecord, State, WorkerPhase
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -37,6 +39,9 @@ class Metrics:
         self._wait_s = Histogram(
             "hayate_job_wait_seconds", "From handing in to the start.", buckets=JOB_SECONDS, registry=self.registry
         )
+        self._speed = Gauge(
+            "hayate_iterations_per_second", "Of the running job; 0 without one.", registry=self.registry
+        )
         self._pictures = Counter("hayate_pictures_total", "Pictures that were made.", registry=self.registry)
         self._http_s = Histogram(
             "hayate_http_seconds",
@@ -51,12 +56,15 @@ class Metrics:
         """All of it in Prometheus' text."""
         return generate_latest(self.registry)
 
-    def note_event(self, event: Event) -> None:
-        """Counts what happened to a job."""
-        if event.kind == "queued":
+    async def note_event(self, event: Event) -> None:
+        """Counts what happened to a job. Raises: UnknownJob where it was forgotten meanwhile."""
+        if event.kind == "queued" and event.data.get("attempt", 0) == 0:
             self._taken.inc()
-        elif event.kind in (State.DONE, State.FAILED, State.CANCELLED):
-            self._note_end(self._desk.job(event.job))
+        elif event.kind == "progress":
+            self._speed.set(event.data.get("it_per_s") or 0)
+        elif event.kind in LAST_KINDS:
+            self._speed.set(0)
+            self._note_end(await run_in_threadpool(self._desk.job, event.job))
 
     def note_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Counts an answer."""
@@ -101,14 +109,14 @@ class _Now(Collector):
         self._desk = desk
 
     def collect(self) -> Iterator[Metric]:
-        waiting, progress, worker = len(self._desk.queued()), self._desk.progress(), self._desk.worker()
+        worker = self._desk.worker()
         info = GaugeMetricFamily("hayate_build_info", "Which Hayate this is.", labels=["version"])
         info.add_metric([__version__], 1)
         yield info
-        yield GaugeMetricFamily("hayate_jobs_queued", "Jobs that wait.", value=waiting)
-        yield GaugeMetricFamily("hayate_jobs_running", "Jobs that run.", value=int(progress is not None))
-        speed = progress.it_per_s if progress is not None else None
-        yield GaugeMetricFamily("hayate_iterations_per_second", "Of the running job; 0 without.", value=speed or 0)
+        unfinished = GaugeMetricFamily("hayate_jobs", "Jobs that have not ended.", labels=["state"])
+        for state in (State.QUEUED, State.RUNNING):
+            unfinished.add_metric([state.value], self._desk.count(state))
+        yield unfinished
         yield GaugeMetricFamily(
             "hayate_worker_restarts", "How often the worker was started anew.", value=worker.restarts
         )

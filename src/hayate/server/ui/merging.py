@@ -15,7 +15,7 @@ from hayate.server.ui.recipes import RatioFields, RecipeFields, recipe_of
 from hayate.settings import Settings
 from hayate.weights.builtin import builtin_model
 from hayate.weights.folders import find_model
-from hayate.weights.header import read_header
+from hayate.weights.read import read_header
 from hayate.weights.merge_blocks import PRESETS, SD_BLOCKS, XL_BLOCKS
 from hayate.weights.merge_recipe import METHODS, parse_recipe
 

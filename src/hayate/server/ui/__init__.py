@@ -1,1 +1,1 @@
-"""The page."""
+"""The page: its controls and strings are declared here, and rendered without a build step."""

@@ -1,0 +1,91 @@
+"""The application: every route there is, behind everything that guards it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+
+from hayate import __version__
+from hayate.jobs.desk import Desk
+from hayate.server.failures import FailureDoor, install_failures
+from hayate.server.lifecycle import Lifecycle
+from hayate.server.options import ServeOptions
+from hayate.server.security import Doorkeeper, Guard, PolicyHeaders
+from hayate.settings import Settings
+
+SUMMARY = "Stable Diffusion as fast as this machine allows: A1111's API, jobs that are never lost, and the page."
+
+
+def create_app(
+    desk: Desk, settings: Settings, options: ServeOptions | None = None, *, lifecycle: Lifecycle | None = None
+) -> FastAPI:
+    """The server over a desk, which the caller starts and closes.
+
+    In tests its clients must call it by a name of this machine, such as `TestClient(app, base_url="http://localhost")`.
+    """
+    options = options or ServeOptions()
+    app = FastAPI(
+        title="Hayate",
+        version=__version__,
+        summary=SUMMARY,
+        docs_url=None,  # they would load scripts from elsewhere
+        redoc_url=None,
+        lifespan=_with_lifecycle,
+    )
+    app.state.desk = desk
+    app.state.settings = settings
+    app.state.options = options
+    app.state.lifecycle = lifecycle or Lifecycle()
+    install_failures(app)
+    for router in _routers(desk, settings, options):
+        app.include_router(router)
+    _add_guards(app, options)
+    return app
+
+
+def _routers(desk: Desk, settings: Settings, options: ServeOptions) -> list[APIRouter]:
+    """Imported only now, so that who needs one of them alone does not pay for all."""
+    from hayate.server.v1.router import v1_router
+
+    found = [v1_router()]
+    for module, name in (("hayate.server.a1111", "a1111_router"), ("hayate.server.ui", "ui_router")):
+        if name == "ui_router" and not options.has_page:
+            continue
+        if importlib.util.find_spec(module) is None:
+            continue
+        make: Any = getattr(importlib.import_module(module), name, None)
+        if make is not None:
+            found.append(make(desk, settings, options))
+    return found
+
+
+def _add_guards(app: FastAPI, options: ServeOptions) -> None:
+    """The last one added is the first that a request meets."""
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=options.body_cap_bytes)
+    app.add_middleware(Doorkeeper, options=options)
+    if options.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=options.origins,
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
+            allow_credentials=True,
+            expose_headers=["Location", "Retry-After"],
+        )
+    app.add_middleware(Guard, options=options)
+    app.add_middleware(FailureDoor)
+    app.add_middleware(PolicyHeaders)
+
+
+@asynccontextmanager
+async def _with_lifecycle(app: FastAPI) -> AsyncIterator[None]:
+    """Open streams of events learn of the end through the lifecycle; it needs the running loop."""
+    app.state.lifecycle.begin()
+    yield
+    app.state.lifecycle.end()

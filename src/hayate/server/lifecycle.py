@@ -1,0 +1,66 @@
+"""The server's own life: that it was asked to end, and who waits to hear of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+
+
+class Lifecycle:
+    """From the start of serving to its end; `end` may be called from any thread, and more than once."""
+
+    def __init__(self, stop: Callable[[], None] | None = None) -> None:
+        """`stop` is how a caller of the API may end the whole process; None where that is not allowed."""
+        self.stop = stop
+        self.started_s = time.time()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended = asyncio.Event()
+
+    def begin(self) -> None:
+        """Serving begins in the running loop."""
+        self._loop = asyncio.get_running_loop()
+
+    def end(self) -> None:
+        """Streams of events end, and no new ones begin."""
+        if self._loop is None or self._loop.is_closed():
+            self._ended.set()
+        else:
+            self._loop.call_soon_threadsafe(self._ended.set)
+
+    @property
+    def is_ending(self) -> bool:
+        return self._ended.is_set()
+
+    async def until_end(self, items: AsyncIterator[Item]) -> AsyncIterator[Item]:
+        """What `items` gives, until it ends or the server does."""
+        end = asyncio.create_task(self._ended.wait())
+        coming: asyncio.Future[Item] | None = None
+        try:
+            while not self.is_ending:
+                coming = asyncio.ensure_future(anext(items))
+                await asyncio.wait({coming, end}, return_when=asyncio.FIRST_COMPLETED)
+                if not coming.done():
+                    return
+                try:
+                    yield coming.result()
+                except StopAsyncIteration:
+                    return
+        finally:
+            end.cancel()
+            await _give_up(items, coming)
+
+
+async def _give_up(items: AsyncIterator[Any], coming: asyncio.Future[Any] | None) -> None:
+    """Closes an iterator; a step of it that is still awaited has to end first."""
+    if coming is not None and not coming.done():
+        coming.cancel()
+        with suppress(asyncio.CancelledError, StopAsyncIteration):
+            await coming
+    close = getattr(items, "aclose", None)
+    if close is not None:
+        await close()

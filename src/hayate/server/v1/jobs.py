@@ -1,0 +1,91 @@
+"""/v1/jobs: handing jobs in, watching them, ending them."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Response
+
+from hayate.errors import UsageError
+from hayate.jobs.records import NewJob, State
+from hayate.server.v1.doors import NamedJob, TheDesk
+from hayate.server.v1.schemas import Error, JobsView, JobView, NewJobBody, job_view
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+FULL: dict[int | str, dict[str, Any]] = {
+    503: {"model": Error, "description": "too many jobs wait, or the server ends; see Retry-After"}
+}
+REUSED: dict[int | str, dict[str, Any]] = {409: {"model": Error, "description": "the key was another body's"}}
+REFUSED: dict[int | str, dict[str, Any]] = {422: {"model": Error, "description": "not a job that can be done"}}
+MISSING: dict[int | str, dict[str, Any]] = {404: {"model": Error, "description": "no job has this id"}}
+
+
+@router.post("", status_code=202, responses={**REFUSED, **REUSED, **FULL})
+def submit(
+    new: NewJobBody,
+    response: Response,
+    desk: TheDesk,
+    idempotency_key: Annotated[str | None, Header(max_length=200, min_length=1)] = None,
+) -> JobView:
+    """Takes a job. With an `Idempotency-Key`, the same request again is the same job."""
+    check_json(new.body)
+    client = new.client or "api"
+    asked = NewJob(kind=new.kind, body=new.body, priority=new.priority, key=idempotency_key, client=client)
+    record = desk.submit(asked)
+    response.headers["Location"] = f"/v1/jobs/{record.id}"
+    return job_view(record, desk.progress())
+
+
+@router.get("", responses=REFUSED)
+def list_jobs(
+    desk: TheDesk,
+    state: Annotated[list[State] | None, Query()] = None,
+    kind: Annotated[list[str] | None, Query(max_length=20)] = None,
+    before: Annotated[str, Query(max_length=64, description="the `next` of the page before")] = "",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> JobsView:
+    """The newest jobs first, a page at a time."""
+    records = desk.jobs(states=state or (), kinds=kind or (), before=before, limit=limit)
+    progress = desk.progress()
+    is_last = len(records) < limit
+    return JobsView(jobs=[job_view(each, progress) for each in records], next=None if is_last else records[-1].id)
+
+
+@router.get("/{id}", responses=MISSING)
+def show(job: NamedJob, desk: TheDesk) -> JobView:
+    """A job as it stands; `progress` is there while it runs."""
+    return job_view(job, desk.progress())
+
+
+@router.delete("/{id}", responses={**MISSING, **REFUSED})
+def cancel(
+    job: NamedJob,
+    desk: TheDesk,
+    forget: Annotated[bool, Query(description="forget a job that has ended, and its unsaved pictures")] = False,
+) -> JobView:
+    """Ends a job: one that waits at once, one that runs within a step. One that has ended stays as it is."""
+    if forget:
+        desk.delete(job.id)
+        return job_view(job)
+    return job_view(desk.cancel(job.id), desk.progress())
+
+
+@router.post("/{id}/skip", responses=MISSING)
+def skip(job: NamedJob, desk: TheDesk) -> JobView:
+    """Gives up the picture that is being made, and goes on with the next one."""
+    return job_view(desk.skip(job.id), desk.progress())
+
+
+def check_json(body: dict[str, Any]) -> None:
+    """Refuses what Python reads as JSON and nobody else does: NaN, infinity, halves of characters.
+
+    Raises: UsageError.
+    """
+    try:
+        json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:
+        raise UsageError(
+            "the body has a text or a number that JSON can't hold", hint="send UTF-8 and numbers"
+        ) from None

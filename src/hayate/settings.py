@@ -208,6 +208,23 @@ def load_settings(
     return Settings(**values)
 
 
+def changed_settings(settings: Settings, changes: Mapping[str, Any], *, allows_paths: bool = True) -> Settings:
+    """The same with some values changed; None changes nothing.
+
+    Without `allows_paths` the settings that are paths stay as they are: a server's callers may not move them.
+    Raises: UsageError, UnknownName.
+    """
+    checked: dict[str, Any] = {}
+    for key, value in changes.items():
+        setting = _known(key)
+        if setting.kind == "path" and not allows_paths:
+            hint = f"the settings file, {PREFIX}{key.upper()} or a flag at the start says where that is"
+            raise UsageError(f"the setting {key} can't be changed from here", hint=hint)
+        if value is not None:
+            checked[key] = _check(setting, value, f"the setting {key}")
+    return replace(settings, **checked)
+
+
 def lossless(settings: Settings) -> Settings:
     """The same, but pictures are written as PNG under plain names: for whoever compares their pixels."""
     return replace(settings, format="png", filename_pattern="[seed]")

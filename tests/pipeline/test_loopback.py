@@ -15,7 +15,8 @@ from hayate.cli.main import main
 from hayate.errors import UnknownName, UsageError
 from hayate.models.config import Family
 from hayate.pipeline.infotext import parse_infotext
-from hayate.pipeline.loopback import CURVES, Loops, check_loopback, loopback
+from hayate.pipeline.loopback import loopback
+from hayate.pipeline.loops import CURVES, Loops, check_loops
 from hayate.pipeline.pictures import IMAGE_HASH, pixel_hash
 from hayate.pipeline.session import make_pictures
 from hayate.pipeline.workspace import Workspace
@@ -164,14 +165,14 @@ def test_outside_of_the_mask_every_loop_keeps_the_picture(
 )
 def test_what_can_not_be_is_said(loops: Loops, error: type[UsageError], model: Path, picture: Path) -> None:
     with pytest.raises(error) as raised:
-        check_loopback(request_for(model, picture), loops)
+        check_loops(request_for(model, picture), loops)
     assert raised.value.hint
 
 
 def test_a_canvas_that_would_grow_with_every_loop_is_refused(model: Path, picture: Path) -> None:
     start = StartImage(path=str(picture), extend_px=(8, 0, 0, 0))
     with pytest.raises(UsageError, match="canvas"):
-        check_loopback(request_for(model, picture, start=start), Loops())
+        check_loops(request_for(model, picture, start=start), Loops())
 
 
 def test_the_command_names_what_is_missing(

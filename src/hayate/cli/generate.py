@@ -122,13 +122,13 @@ def run_file(path: Path, base: TextToImage, asked: Asked, settings: Settings, wa
 
     jobs = read_prompts_file(path, base)
     for number, request in jobs:
-        with numbered(path, number):
+        with numbered(path.name, number):
             check_request(request, settings, asked)
     objects: list[dict[str, Any]] = []
     with Workspace(settings) as workspace:
         for number, request in jobs:
             started = time.perf_counter()
-            with numbered(path, number), progress(wanted.as_json) as on_row:
+            with numbered(path.name, number), progress(wanted.as_json) as on_row:
                 report = make_pictures(
                     request,
                     settings,

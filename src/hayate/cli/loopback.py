@@ -35,15 +35,15 @@ def loopback(  # noqa: PLR0917 - Typer makes a flag of each
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Make a picture from a picture, another one from that, and so on; --batch-count begins anew as often."""
-    from hayate.pipeline.loopback import Loops, check_loopback
     from hayate.pipeline.loopback import loopback as looped
+    from hayate.pipeline.loops import Loops, check_loops
     from hayate.pipeline.prepared import check_request
     from hayate.pipeline.workspace import Workspace
 
     request = TextToImage(prompt=prompt, start=started.start(), **drawn.changes())
     wanted = Loops(count=loops, final_denoising=final_denoising, curve=curve)
     settings, asked = load_settings(), own.asked()
-    check_loopback(request, wanted)
+    check_loops(request, wanted)
     check_request(request, settings, asked)
     objects: list[dict[str, Any]] = []
     begun = time.perf_counter()

@@ -31,8 +31,32 @@ class Command(NamedTuple):
     """A1111's flags that are options of the command itself."""
 
 
+_SERVES = (
+    "--listen",
+    "--port",
+    "--server-name",
+    "--api",
+    "--api-auth",
+    "--gradio-auth",
+    "--gradio-auth-path",
+    "--api-server-stop",
+    "--api-log",
+    "--nowebui",
+    "--cors-allow-origins",
+    "--tls-keyfile",
+    "--tls-certfile",
+    "--timeout-keep-alive",
+    "--autolaunch",
+    "--theme",
+    "--models-dir",
+    "--vae-dir",
+    "--lora-dir",
+    "--embeddings-dir",
+)
+
 COMMANDS = MappingProxyType(
     {
+        "serve": Command("hayate.cli.serve", "serve", "the page, A1111's API and jobs", _SERVES),
         "generate": Command(
             "hayate.cli.generate", "generate PROMPT", "make pictures from a text, or those of a file again"
         ),

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from hayate.pipeline.session import Report
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-MAX_CELLS = 1000
 
 
 @app.command()
@@ -42,7 +41,7 @@ def plot(  # noqa: PLR0917 - Typer makes a flag of each
     """Make a picture for every combination of two or three axes, and a sheet of them."""
     import secrets
 
-    from hayate.pipeline.axes import Cell, cells, parse_axis
+    from hayate.pipeline.axes import MAX_CELLS, Cell, cells, parse_axis
     from hayate.pipeline.png import check_writable, resolve_target
 
     axes = (parse_axis(x), parse_axis(y), parse_axis(z))

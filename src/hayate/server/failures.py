@@ -65,7 +65,8 @@ class FailureDoor:
 
 async def _answer_hayate(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HayateError)
-    headers = {"Retry-After": str(error.retry_after_s)} if hasattr(error, "retry_after_s") else None
+    wait_s = getattr(error, "retry_after_s", None)
+    headers = None if wait_s is None else {"Retry-After": str(wait_s)}
     content = {"error": type(error).__name__, "message": error.message, "hint": error.hint}
     return failure(request.url.path, error.http_status, content, headers)
 

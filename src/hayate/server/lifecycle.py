@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any, TypeVar
+
+from hayate.server.startup import Startup
 
 Item = TypeVar("Item")
 
@@ -14,10 +15,10 @@ Item = TypeVar("Item")
 class Lifecycle:
     """From the start of serving to its end; `end` may be called from any thread, and more than once."""
 
-    def __init__(self, stop: Callable[[], None] | None = None) -> None:
-        """`stop` is how a caller of the API may end the whole process; None where that is not allowed."""
-        self.stop = stop
-        self.started_s = time.time()
+    def __init__(self, startup: Startup | None = None) -> None:
+        self.startup = startup or Startup()
+        self.stop: Callable[[], None] | None = None
+        """How a caller of the API ends the whole process; None where that is not allowed."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = asyncio.Event()
 

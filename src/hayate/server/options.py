@@ -56,6 +56,7 @@ class ServeOptions:
     tls_key: Path | None = None
     tls_certificate: Path | None = None
     keep_alive_s: int = 30
+    logs_requests: bool = False
 
     @property
     def is_guarded(self) -> bool:

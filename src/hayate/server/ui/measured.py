@@ -13,7 +13,16 @@ from hayate.bench.report import report_page
 from hayate.bench.rows import Row, Spread, read_row
 from hayate.settings import Settings
 
-REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+REPORT_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "style-src 'unsafe-inline'",
+        "img-src data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
 """The report has its style inside, as a file that is passed on must; in exchange it may run nothing."""
 
 

@@ -15,9 +15,9 @@ from hayate.server.ui.recipes import RatioFields, RecipeFields, recipe_of
 from hayate.settings import Settings
 from hayate.weights.builtin import builtin_model
 from hayate.weights.folders import find_model
-from hayate.weights.read import read_header
 from hayate.weights.merge_blocks import PRESETS, SD_BLOCKS, XL_BLOCKS
 from hayate.weights.merge_recipe import METHODS, parse_recipe
+from hayate.weights.read import read_header
 
 RECIPE = "sd_merge_recipe"
 """A1111's metadata of a merged file, a JSON text."""

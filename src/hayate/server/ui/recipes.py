@@ -45,7 +45,7 @@ def recipe_of(fields: RecipeFields) -> Recipe:
     """
     text = quoted(_model(fields.models, 0)) if fields.method == ALONE else _blend(fields)
     if fields.loras:
-        uses = ", ".join(f"{quoted(name)}, {_number(strength, name)}" for name, strength in fields.loras)
+        uses = ", ".join(f"{quoted(name.strip())}, {_number(strength, name)}" for name, strength in fields.loras)
         text = f"lora({text}, {uses})"
     return parse_recipe(text)
 

@@ -16,6 +16,7 @@ from hayate.server.ui.choices import SOURCES, choices_of
 from hayate.server.ui.page import THEMES, render_page
 from hayate.server.ui.static_files import static_files
 from hayate.server.ui.strings import choose_language
+from hayate.server.ui.tools import tools_router
 from hayate.settings import Settings
 
 LANGUAGE_COOKIE = "hayate_language"
@@ -28,6 +29,7 @@ def ui_router(desk: Desk, settings: Settings) -> APIRouter:
     _add_page(router, settings)
     _add_lists(router, settings)
     _add_status(router, desk)
+    router.include_router(tools_router(desk, settings))
     return router
 
 

@@ -1,4 +1,4 @@
-"""The settings as controls: each one of `settings.SETTINGS`, with its bounds, in the section where people look for it."""
+"""The settings as controls: each row of `settings.SETTINGS`, with its bounds, in the section where people look."""
 
 from __future__ import annotations
 

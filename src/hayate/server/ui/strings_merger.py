@@ -61,7 +61,10 @@ MERGER_STRINGS: dict[str, tuple[str, str]] = {
         "チェックポイントのフォルダーに作るファイル名。既存のファイルは上書きしません。",
     ),
     "merge.dtype": ("Save as", "保存精度"),
-    "merge.dtype.help": ("Keep is what A has; fp16 halves most files.", "keep は A のまま。fp16 は多くの場合半分のサイズ。"),
+    "merge.dtype.help": (
+        "Keep is what A has; fp16 halves most files.",
+        "keep は A のまま。fp16 は多くの場合半分のサイズ。",
+    ),
     "merge.vae": ("Bake in VAE", "VAE を組み込む"),
     "merge.vae.help": ("The new file gets this VAE.", "新しいファイルにこの VAE を入れます。"),
     "merge.method=none": ("No interpolation", "補間なし"),
@@ -112,7 +115,10 @@ MERGER_STRINGS: dict[str, tuple[str, str]] = {
     "js.blocks.delete": ("Delete this preset", "このプリセットを削除"),
     "js.blocks.yours": ("Yours", "保存したもの"),
     "js.blocks.built in": ("Built in", "内蔵"),
-    "js.blocks.saved": ("The preset {name} is saved in this browser.", "プリセット {name} をこのブラウザーに保存しました。"),
+    "js.blocks.saved": (
+        "The preset {name} is saved in this browser.",
+        "プリセット {name} をこのブラウザーに保存しました。",
+    ),
     "js.blocks.unnamed": ("The preset has no name.", "プリセットの名前がありません。"),
     "merge.recipe": ("Recipe", "レシピ"),
     "merge.recipe.help": (

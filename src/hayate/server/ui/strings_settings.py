@@ -93,8 +93,8 @@ SETTINGS_STRINGS: dict[str, tuple[str, str]] = {
     "settings.note": (
         "What is set here is kept in options.json and holds for jobs to come, from this page and from the API. An empty"
         " field leaves the value to settings.toml, the environment and the default.",
-        "ここでの設定は options.json に保存され、このページと API からの以後のジョブに使われます。空欄は settings.toml、"
-        "環境変数、既定値の順に従います。",
+        "ここでの設定は options.json に保存され、このページと API からの以後のジョブに使われます。空欄は"
+        " settings.toml、環境変数、既定値の順に従います。",
     ),
     "settings.paths.note": (
         "Folders are chosen where the server is started: with a flag, an environment variable such as"
@@ -109,6 +109,7 @@ SETTINGS_STRINGS: dict[str, tuple[str, str]] = {
     "js.settings.saved": ("The settings are saved.", "設定を保存しました。"),
     "js.settings.unchanged": ("Nothing was changed.", "変更はありません。"),
     "js.settings.changed": ("{count} changed", "{count} 件変更"),
+    "js.settings.automatic": ("automatic", "自動"),
     "js.settings.now": ("now {value}", "現在 {value}"),
     **{f"settings.{key}": title for key, title in TITLES.items()},
     **{f"settings.{each.key}.help": (each.doc, JAPANESE.get(each.key, each.doc)) for each in SETTINGS},

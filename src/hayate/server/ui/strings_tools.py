@@ -52,6 +52,18 @@ _EXTRAS: dict[str, tuple[str, str]] = {
     "js.extras.count": ("{count} pictures", "{count} 枚"),
     "js.extras.no change": ("Nothing would change.", "何も変わりません。"),
 }
+_JOBS: dict[str, tuple[str, str]] = {
+    "job.progress": ("Progress", "進み具合"),
+    "js.job.left": ("{seconds} s left", "残り {seconds} 秒"),
+    "js.phase.queued": ("waiting", "順番待ち"),
+    "js.phase.running": ("running", "実行中"),
+    "js.phase.loading": ("loading", "読み込み中"),
+    "js.phase.saving": ("saving", "保存中"),
+    "js.phase.upscaling": ("enlarging", "拡大中"),
+    "js.phase.merging": ("merging", "マージ中"),
+    "js.phase.measuring": ("measuring", "測定中"),
+    "js.phase.tuning": ("tuning", "チューニング中"),
+}
 _PNG_INFO: dict[str, tuple[str, str]] = {
     "tab.pnginfo": ("PNG Info", "PNG情報"),
     "pnginfo.source": ("Picture", "画像"),
@@ -127,7 +139,10 @@ _TUNE: dict[str, tuple[str, str]] = {
     "js.tune.adopt": ("Adopt", "採用"),
     "js.tune.adopted": ("{name} is used from now on.", "以後 {name} を使います。"),
     "js.tune.forget": ("Forget", "削除"),
-    "js.tune.forgotten": ("The profile is forgotten; the default plan is back.", "プロファイルを削除しました。既定の計画に戻ります。"),
+    "js.tune.forgotten": (
+        "The profile is forgotten; the default plan is back.",
+        "プロファイルを削除しました。既定の計画に戻ります。",
+    ),
     "js.tune.winner": ("Winner: {name}, {ratio}× the default plan", "最速:{name}、既定の {ratio} 倍"),
     "js.tune.winner default": ("The default plan won.", "既定の計画が最速でした。"),
     "js.tune.stale": ("stale: {reason}", "要再測定:{reason}"),
@@ -138,7 +153,11 @@ _TUNE: dict[str, tuple[str, str]] = {
     "js.tune.choice": ("Choice", "項目"),
     "js.tune.value": ("Value", "値"),
     "js.tune.reason": ("Reason", "理由"),
-    "js.tune.chart": ("Speed of what was tried, with its range", "試した設定の速度と範囲"),
+    "js.chart.same": ("same", "同一"),
+    "js.tune.chart": (
+        "Speed and likeness of what was tried; the numbers are those of the table",
+        "試した設定の速度と一致度。番号は表と同じ",
+    ),
     **{
         f"js.verdict.{name}": row
         for name, row in {
@@ -171,15 +190,18 @@ _BENCH: dict[str, tuple[str, str]] = {
     "bench.model.help": ("What is measured.", "測定するモデル。"),
     "bench.rounds": ("Rounds", "回数"),
     "bench.rounds.help": ("Runs at least, after the first.", "1 回目の後の最少の回数。"),
-    "bench.time_limit_s": ("Time limit, s", "制限時間(秒)"),
-    "bench.time_limit_s.help": ("No run begins after so long.", "これを過ぎると新しい測定を始めません。"),
+    "bench.time_s": ("Time limit, s", "制限時間(秒)"),
+    "bench.time_s.help": ("No run begins after so long.", "これを過ぎると新しい測定を始めません。"),
     "bench.label": ("Label", "ラベル"),
     "bench.label.help": ("A name by which the result is found again.", "後で探すための名前。"),
     "bench.run": ("Measure", "測定"),
     "bench.stop": ("Stop", "停止"),
     "bench.history": ("Measured here", "これまでの測定"),
     "bench.report": ("Report page", "レポート"),
-    "bench.report.help": ("Charts and evidence of the chosen measurements, or of the last thirty.", "選んだ測定、または最新 30 件のグラフと根拠。"),
+    "bench.report.help": (
+        "Charts and evidence of the chosen measurements, or of the last thirty.",
+        "選んだ測定、または最新 30 件のグラフと根拠。",
+    ),
     "bench.none": ("Nothing has been measured here yet.", "まだ測定していません。"),
     "js.bench.number": ("#", "#"),
     "js.bench.when": ("When", "日時"),
@@ -204,9 +226,13 @@ _GALLERY: dict[str, tuple[str, str]] = {
     "gallery.empty": ("Pictures that are made here will be here.", "作成した画像がここに並びます。"),
     "js.gallery.nothing": ("No picture says that.", "該当する画像はありません。"),
     "js.gallery.delete": ("Delete", "削除"),
-    "js.gallery.sure": ("Remove this job's record and its unsaved pictures?", "このジョブの記録と未保存の画像を削除しますか?"),
+    "js.gallery.sure": (
+        "Remove this job's record and its unsaved pictures?",
+        "このジョブの記録と未保存の画像を削除しますか?",
+    ),
     "js.gallery.deleted": ("Removed.", "削除しました。"),
     "js.gallery.open": ("Open picture {seed}", "シード {seed} の画像を開く"),
+    "js.gallery.viewer": ("The picture in full", "拡大表示"),
     "js.gallery.download": ("Download", "ダウンロード"),
 }
 _EXTENSIONS: dict[str, tuple[str, str]] = {
@@ -217,10 +243,41 @@ _EXTENSIONS: dict[str, tuple[str, str]] = {
     ),
     "extensions.what": ("Built in", "内蔵の機能"),
     "extensions.where": ("Where", "場所"),
-    "extensions.instead": ("In AUTOMATIC1111", "AUTOMATIC1111 では"),
+    "extensions.instead": ("Extensions of AUTOMATIC1111's for it", "AUTOMATIC1111 の拡張機能では"),
+    "extensions.not here": ("Not here yet", "まだないもの"),
+    "builtin.loras": ("LoRAs of every kind", "各種 LoRA"),
+    "builtin.loras.where": (
+        "<lora:name:0.8> in the prompt, or the cards",
+        "プロンプトの <lora:名前:0.8>、またはカード",
+    ),
+    "builtin.merger": ("Merges with block weights, also without a file", "階層別マージ、ファイルなしの使用も"),
+    "builtin.merger.where": ("Checkpoint Merger", "チェックポイントマージ"),
+    "builtin.converter": ("Converting, pruning and inspecting models", "モデルの変換・軽量化・検査"),
+    "builtin.converter.where": ("hayate models convert, inspect, scan …", "hayate models convert、inspect、scan など"),
+    "builtin.compile": (
+        "Compiled networks, kept on disk by architecture",
+        "コンパイル済みネットワーク(モデル構造ごとに保存)",
+    ),
+    "builtin.compile.where": ("Speed, in txt2img and img2img; Tune", "txt2img・img2img の高速化、チューニング"),
+    "builtin.tiles": ("Decoding in tiles", "タイルごとの VAE デコード"),
+    "builtin.tiles.where": ("Speed, VAE tile", "高速化の VAE タイル"),
+    "builtin.upscale": ("Upscaling by redrawing in tiles", "タイルごとの描き直しによる拡大"),
+    "builtin.upscale.where": ("Script: SD upscale", "スクリプト:SD アップスケール"),
+    "builtin.approximate": (
+        "Token merging, DeepCache, fewer guided steps",
+        "トークンマージ、DeepCache、ガイダンスの省略",
+    ),
+    "builtin.approximate.where": ("Speed, in txt2img and img2img", "txt2img・img2img の高速化"),
+    "builtin.bench": ("Measurements of this machine, with a report", "マシンの測定とレポート"),
+    "builtin.bench.where": ("Bench", "ベンチマーク"),
+    "builtin.gallery": ("Every picture made here, and what it was made from", "作成した全画像とその生成情報"),
+    "builtin.gallery.where": ("Gallery", "ギャラリー"),
+    "builtin.queue": ("Jobs that wait in line and outlive a crash", "順番待ちでき、クラッシュ後も残るジョブ"),
+    "builtin.queue.where": ("Generate, while something runs", "実行中に「生成」を押す"),
 }
 
 TOOLS: dict[str, tuple[str, str]] = {
+    **_JOBS,
     **_EXTRAS,
     **_PNG_INFO,
     **MERGER_STRINGS,

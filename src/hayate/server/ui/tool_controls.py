@@ -48,9 +48,7 @@ PNG_INFO = Tab(id="pnginfo")
 
 def _ratio(name: str) -> Control:
     """A1111's slider ends at 1, and the recipes take more than that."""
-    return Control(
-        key=f"merge.{name}", kind="slider", default=0.3, low=-10, high=10, step=0.01, slider_high=1, span=6
-    )
+    return Control(key=f"merge.{name}", kind="slider", default=0.3, low=-10, high=10, step=0.01, slider_high=1, span=6)
 
 
 MERGED = Group(
@@ -110,9 +108,7 @@ MERGE_OUTPUT = Group(
         Control(key="merge.vae", kind="choice", source="vaes", empty="as it is", span=3),
     ),
 )
-MERGER = Tab(
-    id="merger", groups=(MERGED, MERGE_OPTIONS, MERGE_BLOCKS, MERGE_BLOCKS_BETA, MERGE_RULES, MERGE_OUTPUT)
-)
+MERGER = Tab(id="merger", groups=(MERGED, MERGE_OPTIONS, MERGE_BLOCKS, MERGE_BLOCKS_BETA, MERGE_RULES, MERGE_OUTPUT))
 
 _TREATMENTS = ("copy", "convert", "delete")
 CONVERTED = Group(
@@ -138,7 +134,7 @@ MODELS = Tab(id="models", groups=(CONVERTED, INSPECTED))
 TUNED = Group(
     id="tuned",
     controls=(
-        Control(key="tune.model", kind="choice", source="models", empty="choice.default model", span=6),
+        Control(key="tune.model", kind="choice", source="models", empty="default model", span=6),
         Control(key="tune.promise", kind="choice", choices=("exact", "deterministic", "fast"), default="exact", span=3),
         Control(
             key="tune.budget_s", kind="slider", default=180, low=10, high=86_400, step=10, slider_high=1800, span=3
@@ -158,9 +154,9 @@ BENCHED = Group(
     id="benched",
     controls=(
         Control(key="bench.preset", kind="choice", choices=PRESETS, default="quick", span=6),
-        Control(key="bench.model", kind="choice", source="models", empty="choice.default model", span=6),
+        Control(key="bench.model", kind="choice", source="models", empty="default model", span=6),
         Control(key="bench.rounds", kind="number", default=5, low=1, high=100, step=1, span=3),
-        Control(key="bench.time_limit_s", kind="number", default=300, low=1, high=86_400, step=1, span=3),
+        Control(key="bench.time_s", kind="number", default=300, low=1, high=86_400, step=1, span=3),
         Control(key="bench.label", kind="text", default="", span=6),
     ),
 )

@@ -16,6 +16,7 @@ from hayate.jobs.desk import Desk
 from hayate.server.failures import FailureDoor, install_failures
 from hayate.server.lifecycle import Lifecycle
 from hayate.server.options import ServeOptions
+from hayate.server.picture_files import Thumbnails
 from hayate.server.security import Doorkeeper, Guard, PolicyHeaders
 from hayate.settings import Settings
 
@@ -42,6 +43,7 @@ def create_app(
     app.state.settings = settings
     app.state.options = options
     app.state.lifecycle = lifecycle or Lifecycle()
+    app.state.thumbnails = Thumbnails()
     install_failures(app)
     for router in _routers(desk, settings, options):
         app.include_router(router)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -37,31 +37,39 @@ class Lifecycle:
     def is_ending(self) -> bool:
         return self._ended.is_set()
 
-    async def until_end(self, items: AsyncIterator[Item]) -> AsyncIterator[Item]:
-        """What `items` gives, until it ends or the server does."""
+    async def until_end(
+        self, items: AsyncIterator[Item], opening: Callable[[], Awaitable[Item]] | None = None
+    ) -> AsyncGenerator[Item, None]:
+        """What `items` gives, until it ends or the server does.
+
+        `opening` gives an item before them; it is asked once they are listened to, so that nothing is lost between.
+        """
         end = asyncio.create_task(self._ended.wait())
-        coming: asyncio.Future[Item] | None = None
+        coming = asyncio.ensure_future(anext(items))
         try:
+            if opening is not None:
+                await asyncio.sleep(0)
+                yield await opening()
             while not self.is_ending:
-                coming = asyncio.ensure_future(anext(items))
                 await asyncio.wait({coming, end}, return_when=asyncio.FIRST_COMPLETED)
                 if not coming.done():
                     return
                 try:
-                    yield coming.result()
+                    item = coming.result()
                 except StopAsyncIteration:
                     return
+                coming = asyncio.ensure_future(anext(items))
+                yield item
         finally:
             end.cancel()
             await _give_up(items, coming)
 
 
-async def _give_up(items: AsyncIterator[Any], coming: asyncio.Future[Any] | None) -> None:
+async def _give_up(items: AsyncIterator[Any], coming: asyncio.Future[Any]) -> None:
     """Closes an iterator; a step of it that is still awaited has to end first."""
-    if coming is not None and not coming.done():
-        coming.cancel()
-        with suppress(asyncio.CancelledError, StopAsyncIteration):
-            await coming
+    coming.cancel()
+    with suppress(asyncio.CancelledError, StopAsyncIteration):
+        await coming
     close = getattr(items, "aclose", None)
     if close is not None:
         await close()

@@ -14,8 +14,8 @@ from hayate.errors import UsageError, clip
 PORT = 7860
 API_ONLY_PORT = 7861
 EVERYWHERE = "0.0.0.0"
-BODY_CAP_BYTES = 64 * 2**20
-"""Of one request: the largest picture that is opened fits, as base64."""
+BODY_CAP_BYTES = 128 * 2**20
+"""Of one request: the largest picture that jobs start from fits, as base64."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

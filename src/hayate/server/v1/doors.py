@@ -10,6 +10,7 @@ from hayate.jobs.desk import Desk
 from hayate.jobs.records import JobRecord
 from hayate.server.lifecycle import Lifecycle
 from hayate.server.options import ServeOptions
+from hayate.server.picture_files import Thumbnails
 from hayate.settings import Settings
 
 
@@ -29,10 +30,15 @@ async def _lifecycle(request: Request) -> Lifecycle:
     return request.app.state.lifecycle
 
 
+async def _thumbnails(request: Request) -> Thumbnails:
+    return request.app.state.thumbnails
+
+
 TheDesk = Annotated[Desk, Depends(_desk)]
 TheSettings = Annotated[Settings, Depends(_settings)]
 TheOptions = Annotated[ServeOptions, Depends(_options)]
 TheLifecycle = Annotated[Lifecycle, Depends(_lifecycle)]
+TheThumbnails = Annotated[Thumbnails, Depends(_thumbnails)]
 
 
 def _named_job(id: str, desk: TheDesk) -> JobRecord:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Header
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
 
-from hayate.jobs.records import Event
+from hayate.jobs.records import Event, State
 from hayate.server.v1.doors import NamedJob, TheDesk, TheLifecycle
 from hayate.server.v1.jobs import MISSING
 from hayate.server.v1.schemas import job_view
@@ -26,11 +28,18 @@ async def job_events(
 
     Then queued, started, progress, preview and, last, done, failed or cancelled.
     """
-    yield ServerSentEvent(event="job", raw_data=job_view(job, desk.progress()).model_dump_json())
-    if job.state.is_terminal:
-        return
-    async for event in lifecycle.until_end(desk.events(job.id, after=_number(last_event_id))):
-        yield _sent(event)
+
+    async def as_it_stands() -> Event:
+        record = await run_in_threadpool(desk.job, job.id)
+        view = job_view(record, desk.progress()).model_dump(mode="json")
+        return Event(number=0, job=job.id, kind="job", data=view)
+
+    heard = desk.events(job.id, after=_number(last_event_id))
+    async with aclosing(lifecycle.until_end(heard, as_it_stands)) as events:
+        async for event in events:
+            yield _sent(event)
+            if event.kind == "job" and State(event.data["state"]).is_terminal:
+                return
 
 
 @router.get("/events", response_class=EventSourceResponse)
@@ -38,13 +47,14 @@ async def all_events(
     desk: TheDesk, lifecycle: TheLifecycle, last_event_id: LastEvent = ""
 ) -> AsyncIterator[ServerSentEvent]:
     """What happens to all jobs, and to the worker, until the server ends."""
-    async for event in lifecycle.until_end(desk.events(after=_number(last_event_id))):
-        yield _sent(event)
+    async with aclosing(lifecycle.until_end(desk.events(after=_number(last_event_id)))) as events:
+        async for event in events:
+            yield _sent(event)
 
 
 def _sent(event: Event) -> ServerSentEvent:
     data = json.dumps({**event.data, "job": event.job}, ensure_ascii=False)
-    return ServerSentEvent(id=str(event.number), event=event.kind, raw_data=data)
+    return ServerSentEvent(id=str(event.number) if event.number else None, event=event.kind, raw_data=data)
 
 
 def _number(last_event_id: str) -> int | None:

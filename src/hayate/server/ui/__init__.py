@@ -1,1 +1,3 @@
 """The page: its controls and strings are declared here, and rendered without a build step."""
+
+from hayate.server.ui.router import ui_router as ui_router

@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse, Response
 from hayate.errors import UnknownName
 from hayate.jobs.desk import Desk
 from hayate.jobs.records import State
+from hayate.server.options import ServeOptions
 from hayate.server.ui.choices import SOURCES, choices_of
 from hayate.server.ui.page import THEMES, render_page
 from hayate.server.ui.static_files import static_files
@@ -23,8 +24,9 @@ LANGUAGE_COOKIE = "hayate_language"
 THEME_COOKIE = "hayate_theme"
 
 
-def ui_router(desk: Desk, settings: Settings) -> APIRouter:
+def ui_router(desk: Desk, settings: Settings, options: ServeOptions | None = None) -> APIRouter:
     """Every route of the page, over one desk."""
+    del options
     router = APIRouter(include_in_schema=False)
     _add_page(router, settings)
     _add_lists(router, settings)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from hayate.errors import UnknownName, UsageError
@@ -52,9 +52,10 @@ def tuned_router(desk: Desk, settings: Settings) -> APIRouter:
         return [_entry(each, desk) for each in all_profiles(settings.data_dir)]
 
     @router.delete("/profiles/{file}", status_code=204)
-    def forget(file: str) -> None:
+    def forget(file: str) -> Response:
         """Raises: UnknownName."""
         forget_profile(find_profile(file, settings.data_dir).slot, settings.data_dir)
+        return Response(status_code=204)
 
     @router.post("/profiles/{file}/adopt")
     def adopt(file: str, adoption: Adoption) -> ProfileEntry:

@@ -33,7 +33,9 @@ export class JobRunner {
     const body = await shown(() => this.body());
     if (!body) return undefined;
     const job = await shown(() => call("/v1/jobs", { method: "POST", body: { kind: this.kind, body, client: "page" } }));
-    return job && this.take(job);
+    if (!job) return undefined;
+    this.take(job);
+    return this.id && this.ask(); // what was told before the answer came was told to nobody
   }
 
   stop() {

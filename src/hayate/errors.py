@@ -13,6 +13,7 @@ HayateError                      exit 1, HTTP 500
 │   ├── KeyReused                exit 2, HTTP 409   another job has the caller's key
 │   ├── QueueFull                exit 1, HTTP 503   too many jobs wait; later there is room
 │   ├── ShuttingDown             exit 1, HTTP 503   the server takes no more jobs
+│   ├── WorkerAway               exit 1, HTTP 503   the worker process is being started anew
 │   ├── Cancelled                exit 1, HTTP 409   somebody ended the job
 │   └── Crashed                  exit 1, HTTP 500   the worker ended twice in the middle of this job
 ├── EngineError                  exit 4, HTTP 500   the computation failed (NaN, out of memory)
@@ -110,6 +111,13 @@ class ShuttingDown(JobError):
 
     http_status = 503
     retry_after_s = 10
+
+
+class WorkerAway(JobError):
+    """The process that computes is not there, and is being started anew."""
+
+    http_status = 503
+    retry_after_s = 5
 
 
 class Cancelled(JobError):

@@ -18,6 +18,7 @@ from hayate.jobs.records import (
     JobRecord,
     NewJob,
     Picture,
+    PictureRecord,
     Preview,
     Progress,
     Result,
@@ -38,11 +39,13 @@ class StubDesk:
         self.auto = auto
         self.records: dict[str, JobRecord] = {}
         self.remembered: list[Event] = []
-        self.listeners: list[tuple[asyncio.AbstractEventLoop, asyncio.Queue[Event], str | None]] = []
+        self.listeners: list[tuple[asyncio.AbstractEventLoop, asyncio.Queue[Event], str | None, bool]] = []
         self.running: Progress | None = None
         self.state = WorkerState(phase=WorkerPhase.IDLE, pid=1, seconds={"import": 1.5}, model="built-in")
         self.is_closed = False
         self.closings = 0
+        self.looks = 0
+        """How often somebody asked for the progress."""
         self._lock = threading.RLock()
         self._numbers = itertools.count(1)
 
@@ -95,6 +98,19 @@ class StubDesk:
         waiting = [each for each in self.records.values() if each.state is State.QUEUED]
         return sorted(waiting, key=lambda each: (-each.priority, each.id))
 
+    def count(self, state: State) -> int:
+        return sum(each.state is state for each in self.records.values())
+
+    def pictures(
+        self, *, before: int | None = None, limit: int = 100, only_saved: bool = True
+    ) -> Sequence[PictureRecord]:
+        made = [(each.id, picture) for each in self.records.values() if each.result for picture in each.result.pictures]
+        found = [PictureRecord(number=number, job=job, picture=picture) for number, (job, picture) in enumerate(made)]
+        wanted = [
+            each for each in found if (before is None or each.number < before) and each.picture.is_saved >= only_saved
+        ]
+        return wanted[::-1][:limit]
+
     def cancel(self, id_: str) -> JobRecord:
         with self._lock:
             if not self.job(id_).state.is_terminal:
@@ -114,24 +130,28 @@ class StubDesk:
             await asyncio.sleep(0.01)
         return self.job(id_)
 
-    async def events(self, job: str | None = None, *, after: int | None = None) -> AsyncIterator[Event]:
+    async def events(
+        self, job: str | None = None, *, after: int | None = None, watches: bool = True
+    ) -> AsyncIterator[Event]:
         queue: asyncio.Queue[Event] = asyncio.Queue()
-        listener = (asyncio.get_running_loop(), queue, job)
+        listener = (asyncio.get_running_loop(), queue, job, watches)
         with self._lock:
             if after is not None:
                 for event in self.remembered:
                     if event.number > after and job in (None, event.job):
                         queue.put_nowait(event)
             self.listeners.append(listener)
+            is_over = job is not None and self.job(job).state.is_terminal
         try:
-            while True:
-                if job is not None and queue.empty() and self.job(job).state.is_terminal:
-                    return
-                yield await queue.get()
+            while not (is_over and queue.empty()):
+                event = await queue.get()
+                yield event
+                is_over = is_over or (job is not None and event.kind in ("done", "failed", "cancelled"))
         finally:
             self.listeners.remove(listener)
 
     def progress(self) -> Progress | None:
+        self.looks += 1
         return self.running
 
     def worker(self) -> WorkerState:
@@ -146,6 +166,11 @@ class StubDesk:
         path = self.folder / "inputs" / f"{hashlib.sha256(data).hexdigest()}.png"
         path.write_bytes(data)
         return path
+
+    @property
+    def watchers(self) -> int:
+        """How many listen who are not only counting."""
+        return sum(watches for *_, watches in self.listeners)
 
     # ------------------------------------------------------------------------------------------------ the worker
 
@@ -197,6 +222,6 @@ class StubDesk:
         event = Event(number=next(self._numbers), job=job, kind=kind, data=data)
         with self._lock:
             self.remembered.append(event)
-            for loop, queue, wanted in self.listeners:
+            for loop, queue, wanted, _ in self.listeners:
                 if wanted in (None, job):
                     loop.call_soon_threadsafe(queue.put_nowait, event)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 
 from hayate.jobs.records import Picture, WorkerPhase
 from hayate.server.app import create_app
@@ -215,7 +216,7 @@ def test_a_jobs_events_end_with_it(caller: TestClient, desk: StubDesk) -> None:
     id_ = caller.post("/v1/jobs", json=JOB).json()["id"]
     other = caller.post("/v1/jobs", json=JOB).json()["id"]
     thread, answers = listen(caller, f"/v1/jobs/{id_}/events")
-    wait_until(lambda: desk.listeners)
+    wait_until(lambda: desk.watchers and desk.looks)
     desk.begin(id_)
     desk.step(id_, jpeg=b"jpeg")
     desk.cancel(other)
@@ -229,7 +230,7 @@ def test_a_jobs_events_end_with_it(caller: TestClient, desk: StubDesk) -> None:
     assert found[0][1]["state"] == "queued"
     numbers = [int(number) for _, _, number in found[1:]]
     assert numbers == sorted(numbers)
-    assert desk.listeners == []
+    assert desk.watchers == 0
 
 
 def test_who_comes_back_gets_what_was_missed(caller: TestClient, desk: StubDesk) -> None:
@@ -238,7 +239,7 @@ def test_who_comes_back_gets_what_was_missed(caller: TestClient, desk: StubDesk)
     started = desk.remembered[-1].number
     desk.step(id_)
     thread, answers = listen(caller, f"/v1/jobs/{id_}/events", **{"Last-Event-ID": str(started)})
-    wait_until(lambda: desk.listeners)
+    wait_until(lambda: desk.watchers and desk.looks)
     desk.finish(id_)
     thread.join(10)
     assert [kind for kind, _, _ in events_of(answers[0])] == ["job", "progress", "done"]
@@ -256,7 +257,7 @@ def test_open_streams_end_with_the_server(caller: TestClient, desk: StubDesk, li
     caller.post("/v1/jobs", json=JOB)
     id_ = next(iter(desk.records))
     streams = [listen(caller, "/v1/events"), listen(caller, f"/v1/jobs/{id_}/events")]
-    wait_until(lambda: len(desk.listeners) == 2)
+    wait_until(lambda: desk.watchers == 2)
     lifecycle.end()
     for thread, answers in streams:
         thread.join(10)
@@ -398,3 +399,34 @@ def test_reading_changes_nothing(caller: TestClient, desk: StubDesk) -> None:
             assert caller.get(path).status_code < 500, path
     assert desk.records == before
     assert desk.closings == 0
+
+
+def metrics_of(caller: TestClient) -> dict[str, float]:
+    """Read by Prometheus' own parser: name and labels → value."""
+    families = text_string_to_metric_families(caller.get("/metrics").text)
+    samples = [sample for family in families for sample in family.samples]
+    return {f"{each.name}{sorted(each.labels.values())}": each.value for each in samples}
+
+
+def test_prometheus_reads_what_was_counted(caller: TestClient, desk: StubDesk, settings: Settings) -> None:
+    wait_until(lambda: desk.listeners)  # the counting has begun
+    first, second, third = (caller.post("/v1/jobs", json=JOB).json()["id"] for _ in range(3))
+    desk.begin(first)
+    desk.finish(first, (made_picture(settings.outputs_dir / "a.png", 8),) * 2)
+    desk.cancel(second)
+    desk.begin(third)
+    caller.get("/v1/jobs/nobodys-first")
+    caller.get("/v1/jobs/nobodys-second")
+    caller.request("BREW", "/nothing")
+    wait_until(lambda: metrics_of(caller).get("hayate_jobs_total['cancelled', 'generate']"))
+    counted = metrics_of(caller)
+    assert counted["hayate_jobs_taken_total[]"] == 3
+    assert counted["hayate_jobs_total['done', 'generate']"] == 1
+    assert counted["hayate_pictures_total[]"] == 2
+    assert counted["hayate_job_seconds_count['generate']"] == 1
+    assert (counted["hayate_jobs['queued']"], counted["hayate_jobs['running']"]) == (0, 1)
+    assert counted["hayate_worker_phase['idle']"] == 1
+    assert counted["hayate_worker_restarts[]"] == 0
+    assert counted["hayate_http_seconds_count['/v1/jobs/{id}', '404', 'GET']"] == 2
+    assert not any("nobodys" in name or "BREW" in name for name in counted)
+    assert desk.watchers == 0  # counting makes no previews

@@ -18,7 +18,8 @@ from hayate.bench.machine import fingerprint
 from hayate.bench.proof import NotActive, unproved
 from hayate.bench.protocol import Figure, Limits, rounds
 from hayate.bench.reference import reference_pictures
-from hayate.pipeline.session import Report, make_pictures
+from hayate.pipeline.report import Report
+from hayate.pipeline.session import make_pictures
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage
 from hayate.runtime.asked import Asked

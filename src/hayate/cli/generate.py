@@ -23,7 +23,7 @@ from hayate.settings import Settings, load_settings
 if TYPE_CHECKING:
     from hayate.pipeline.denoise import StepCallback
     from hayate.pipeline.previews import Previewer
-    from hayate.pipeline.session import Report
+    from hayate.pipeline.report import Report
     from hayate.runtime.asked import Asked
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)

@@ -38,6 +38,7 @@ def loopback(  # noqa: PLR0917 - Typer makes a flag of each
     from hayate.pipeline.loopback import loopback as looped
     from hayate.pipeline.loops import Loops, check_loops
     from hayate.pipeline.prepared import check_request
+    from hayate.pipeline.session import Maker
     from hayate.pipeline.workspace import Workspace
 
     request = TextToImage(prompt=prompt, start=started.start(), **drawn.changes())
@@ -48,7 +49,8 @@ def loopback(  # noqa: PLR0917 - Typer makes a flag of each
     objects: list[dict[str, Any]] = []
     begun = time.perf_counter()
     with Workspace(settings) as workspace, progress(as_json) as on_row:
-        for made in looped(request, settings, output, on_row, asked, loops=wanted, workspace=workspace):
+        maker = Maker(settings=settings, workspace=workspace, on_row=on_row, output=output)
+        for made in looped(request, maker, asked, loops=wanted):
             seconds, begun = time.perf_counter() - begun, time.perf_counter()
             if not as_json:
                 show(made.report, seconds)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hayate.pipeline.prompt_matrix import Matrix
-    from hayate.pipeline.session import Report
+    from hayate.pipeline.report import Report
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 

@@ -19,7 +19,7 @@ from hayate.settings import load_settings
 
 if TYPE_CHECKING:
     from hayate.pipeline.axes import Cell
-    from hayate.pipeline.session import Report
+    from hayate.pipeline.report import Report
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 

@@ -140,12 +140,13 @@ def _options(network: Network, offer: Offer) -> ServeOptions:
 
 def _open(options: ServeOptions, settings: Settings, startup: Startup, *, opens_browser: bool) -> None:
     """Binds first and imports then, so that nobody waits for the reason why it can't be."""
-    from hayate.jobs.local import LocalDesk
     from hayate.server.serving import bind, run
 
     opened = bind(options)
     options = replace(options, port=opened.getsockname()[1])
     startup.phase("socket")
+    from hayate.jobs.local import LocalDesk
+
     desk = LocalDesk(settings)
     desk.start()
     startup.phase("queue")

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hayate.errors import KeyReused, QueueFull, UnknownJob, UsageError, clip
+from hayate.errors import JobError, KeyReused, QueueFull, UnknownJob, UsageError, clip
 from hayate.jobs.records import Failure, JobRecord, NewJob, Picture, PictureRecord, Result, State
 from hayate.jobs.rows import PICTURE_COLUMNS, job_of, kept_of, picture_record_of, pictures_by_job
 from hayate.jobs.schema import FILE_NAME, connect, open_database
@@ -43,6 +43,15 @@ class Queue:
         self._reader = connect(folder / FILE_NAME)
         self._writing, self._reading = threading.Lock(), threading.Lock()
 
+    def known(self, new: NewJob) -> JobRecord | None:
+        """The earlier job with the key and the body of this one. Raises: UsageError, KeyReused."""
+        if new.key is None:
+            return None
+        _, digest = _checked(new)
+        with self._reading:
+            row = _with_key(self._reader, new.key)
+            return None if row is None else self._full(_same(row, digest), self._reader)
+
     def add(self, new: NewJob, inputs: Collection[str] = ()) -> tuple[JobRecord, bool]:
         """The job, and whether it is a new one: with the key and the body of an earlier one it is that one.
 
@@ -52,10 +61,7 @@ class Queue:
         body, digest = _checked(new)
         with self._transaction() as write:
             if new.key is not None and (known := _with_key(write, new.key)) is not None:
-                if known["body_hash"] != digest:
-                    hint = "take another key for another job"
-                    raise KeyReused(f"the key {clip(new.key)!r} belongs to another job", hint=hint)
-                return self._full(known, write), False
+                return self._full(_same(known, digest), write), False
             if _count(write, State.QUEUED) >= self._most_waiting:
                 raise QueueFull(f"{self._most_waiting} jobs are waiting", hint="try again later, or cancel some")
             row = write.execute(
@@ -129,15 +135,18 @@ class Queue:
             _recover(write, None, "")
             return tuple(self._full(_row(write, id_), write) for id_ in found)
 
-    def cancel(self, id_: str) -> JobRecord:
-        """A waiting job is cancelled; a running one is marked; one that has ended stays. Raises: UnknownJob."""
+    def cancel(self, id_: str) -> tuple[JobRecord, bool]:
+        """A waiting job is cancelled, a running one is marked, one that has ended stays; and whether this ended it.
+
+        Raises: UnknownJob.
+        """
         with self._transaction() as write:
-            write.execute(
+            ended = write.execute(
                 "UPDATE jobs SET state = 'cancelled', ended_s = ? WHERE id = ? AND state = 'queued'",
                 (time.time(), id_),
             )
             write.execute("UPDATE jobs SET is_cancel_asked = 1 WHERE id = ? AND state = 'running'", (id_,))
-            return self._full(_row(write, id_), write)
+            return self._full(_row(write, id_), write), ended.rowcount > 0
 
     def delete(self, id_: str) -> None:
         """Forgets a job that has ended. Raises: UnknownJob, UsageError."""
@@ -222,15 +231,18 @@ class Queue:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All of it, or nothing; on the disk when it is left."""
+        """All of it, or nothing; on the disk when it is left. Raises: JobError where the disk takes nothing."""
         with self._writing:
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
+                self._connection.commit()
+            except sqlite3.OperationalError as error:
+                self._connection.rollback()
+                raise JobError(f"the list of jobs can't be written: {error}", hint="is the disk full?") from error
             except BaseException:
                 self._connection.rollback()
                 raise
-            self._connection.commit()
 
     def _full(self, row: sqlite3.Row, connection: sqlite3.Connection) -> JobRecord:
         return job_of(row, pictures_by_job(connection, [row["id"]]).get(row["id"], ()))
@@ -294,6 +306,13 @@ def _row(connection: sqlite3.Connection, id_: str) -> sqlite3.Row:
 
 def _with_key(connection: sqlite3.Connection, key: str) -> sqlite3.Row | None:
     return connection.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone()
+
+
+def _same(row: sqlite3.Row, digest: str) -> sqlite3.Row:
+    """Raises: KeyReused where a job with another body has the key."""
+    if row["body_hash"] != digest:
+        raise KeyReused(f"the key {clip(row['key'])!r} belongs to another job", hint="take another key for another job")
+    return row
 
 
 def _count(connection: sqlite3.Connection, state: State) -> int:

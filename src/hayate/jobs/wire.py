@@ -71,6 +71,8 @@ def _read(hint: Any, value: Any, title: str) -> Any:
         return None if is_nothing else _read(others[0], value, title)
     if hint in _TITLES:
         return _plain(hint, value, title)
+    if hint is Path:
+        return Path(_plain(str, value, title))
     if isinstance(hint, type) and is_dataclass(hint):
         return read_object(hint, value, title)
     if isinstance(hint, type) and issubclass(hint, Enum):

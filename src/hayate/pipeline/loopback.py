@@ -15,13 +15,11 @@ from PIL import Image
 
 from hayate.pipeline.loops import Loops, check_loops
 from hayate.pipeline.pictures import InMemory, read_picture
-from hayate.pipeline.session import Report, make_pictures
-from hayate.pipeline.workspace import Workspace
+from hayate.pipeline.report import Report
+from hayate.pipeline.session import Maker
 from hayate.request import TextToImage
-from hayate.settings import Settings
 
 if TYPE_CHECKING:
-    from hayate.pipeline.denoise import StepCallback
     from hayate.runtime.asked import Asked
 
 
@@ -34,20 +32,11 @@ class Looped:
     report: Report
 
 
-def loopback(
-    request: TextToImage,
-    settings: Settings,
-    output: Path | None,
-    on_row: StepCallback,
-    asked: Asked | None = None,
-    *,
-    loops: Loops,
-    workspace: Workspace,
-) -> Iterator[Looped]:
+def loopback(request: TextToImage, maker: Maker, asked: Asked | None = None, *, loops: Loops) -> Iterator[Looped]:
     """The pictures as they are made; the batch count says how often all loops are gone through, from the start again.
 
     Each picture has the next seed, over the batches too. From the second loop on, what is under a mask is the picture
-    itself. The pictures go from loop to loop in memory.
+    itself. The pictures go from loop to loop in memory. One that is skipped ends its batch.
     Raises: HayateError; the pictures before it are saved.
     """
     start = check_loops(request, loops)
@@ -61,17 +50,13 @@ def loopback(
             picture = first if before is None else Image.fromarray(before.pixels[0])
             if before is not None:  # the file is named for the record alone
                 asked_start = replace(asked_start, path=str(before.pictures[0].path), fill="original")
-            before = make_pictures(
-                replace(one, start=asked_start, seed=seed),
-                settings,
-                output,
-                on_row,
-                asked,
-                workspace=workspace,
-                instead=InMemory(picture=picture, keys=loops.keys()),
-                keeps_pixels=True,
-            )
+            instead = InMemory(picture=picture, keys=loops.keys())
+            before = maker.make(replace(one, start=asked_start, seed=seed), asked, instead=instead, keeps_pixels=True)
             width_px, height_px = before.plan["size_px"]
             one = replace(one, width_px=width_px, height_px=height_px)
             yield Looped(batch=batch, loop=loop, report=before)
             seed += 1
+            if before.is_stopped:
+                return
+            if not before.pictures:
+                break

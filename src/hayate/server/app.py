@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, suppress
 
 from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from hayate import __version__
+from hayate.errors import UnknownJob
 from hayate.jobs.desk import Desk
 from hayate.server.failures import FailureDoor, install_failures
+from hayate.server.library import Library
 from hayate.server.lifecycle import Lifecycle
+from hayate.server.metrics import CountsRequests, Metrics
 from hayate.server.options import ServeOptions
 from hayate.server.picture_files import Thumbnails
+from hayate.server.preferences import Preferences
 from hayate.server.security import Doorkeeper, Guard, PolicyHeaders
 from hayate.settings import Settings
 
@@ -44,27 +47,27 @@ def create_app(
     app.state.options = options
     app.state.lifecycle = lifecycle or Lifecycle()
     app.state.thumbnails = Thumbnails()
+    app.state.metrics = Metrics(desk)
+    app.state.preferences = Preferences(settings.data_dir / "server", settings)
+    app.state.library = Library(settings)
     install_failures(app)
-    for router in _routers(desk, settings, options):
+    for router in _routers(desk, settings, options, app.state.preferences):
         app.include_router(router)
     _add_guards(app, options)
     return app
 
 
-def _routers(desk: Desk, settings: Settings, options: ServeOptions) -> list[APIRouter]:
+def _routers(desk: Desk, settings: Settings, options: ServeOptions, preferences: Preferences) -> Iterator[APIRouter]:
     """Imported only now, so that who needs one of them alone does not pay for all."""
+    from hayate.server.a1111 import a1111_router
     from hayate.server.v1.router import v1_router
 
-    found = [v1_router()]
-    for module, name in (("hayate.server.a1111", "a1111_router"), ("hayate.server.ui", "ui_router")):
-        if name == "ui_router" and not options.has_page:
-            continue
-        if importlib.util.find_spec(module) is None:
-            continue
-        make: Any = getattr(importlib.import_module(module), name, None)
-        if make is not None:
-            found.append(make(desk, settings, options))
-    return found
+    yield v1_router()
+    yield a1111_router(desk, settings, options, preferences)
+    if options.has_page:
+        from hayate.server.ui import ui_router
+
+        yield ui_router(desk, settings, options)
 
 
 def _add_guards(app: FastAPI, options: ServeOptions) -> None:
@@ -82,12 +85,25 @@ def _add_guards(app: FastAPI, options: ServeOptions) -> None:
         )
     app.add_middleware(Guard, options=options)
     app.add_middleware(FailureDoor)
+    app.add_middleware(CountsRequests, metrics=app.state.metrics)
     app.add_middleware(PolicyHeaders)
 
 
 @asynccontextmanager
 async def _with_lifecycle(app: FastAPI) -> AsyncIterator[None]:
-    """Open streams of events learn of the end through the lifecycle; it needs the running loop."""
-    app.state.lifecycle.begin()
+    """Open streams of events learn of the end through the lifecycle, which needs the running loop."""
+    lifecycle: Lifecycle = app.state.lifecycle
+    lifecycle.begin()
+    counting = asyncio.create_task(_count_jobs(app))
     yield
-    app.state.lifecycle.end()
+    lifecycle.end()
+    await counting
+
+
+async def _count_jobs(app: FastAPI) -> None:
+    """Until the server ends."""
+    lifecycle: Lifecycle = app.state.lifecycle
+    async with aclosing(lifecycle.until_end(app.state.desk.events(watches=False))) as events:
+        async for event in events:
+            with suppress(UnknownJob):  # forgotten meanwhile
+                await app.state.metrics.note_event(event)

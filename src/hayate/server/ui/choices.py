@@ -94,11 +94,9 @@ def _scripts(settings: Settings) -> tuple[str, ...]:
 
 
 def _styles(settings: Settings) -> tuple[str, ...]:
-    from hayate.prompt.styles import read_styles
+    from hayate.server.ui.style_sheet import styles_of
 
-    if not settings.styles_file.is_file():
-        return ()
-    return tuple(style.name for style in read_styles(settings.styles_file).styles)
+    return tuple(style.name for style in styles_of(settings))
 
 
 SOURCES: Mapping[str, Callable[[Settings], tuple[str, ...]]] = MappingProxyType(

@@ -8,9 +8,11 @@ from fastapi import Depends, Request
 
 from hayate.jobs.desk import Desk
 from hayate.jobs.records import JobRecord
+from hayate.server.library import Library
 from hayate.server.lifecycle import Lifecycle
 from hayate.server.options import ServeOptions
 from hayate.server.picture_files import Thumbnails
+from hayate.server.preferences import Preferences
 from hayate.settings import Settings
 
 
@@ -34,10 +36,20 @@ async def _thumbnails(request: Request) -> Thumbnails:
     return request.app.state.thumbnails
 
 
+async def _preferences(request: Request) -> Preferences:
+    return request.app.state.preferences
+
+
+async def _library(request: Request) -> Library:
+    return request.app.state.library
+
+
 TheDesk = Annotated[Desk, Depends(_desk)]
 TheSettings = Annotated[Settings, Depends(_settings)]
 TheOptions = Annotated[ServeOptions, Depends(_options)]
 TheLifecycle = Annotated[Lifecycle, Depends(_lifecycle)]
+ThePreferences = Annotated[Preferences, Depends(_preferences)]
+TheLibrary = Annotated[Library, Depends(_library)]
 TheThumbnails = Annotated[Thumbnails, Depends(_thumbnails)]
 
 

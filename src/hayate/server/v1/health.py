@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from hayate import __version__
 from hayate.jobs.records import WorkerPhase
+from hayate.server.metrics import CONTENT_TYPE, Metrics
 from hayate.server.v1.doors import TheDesk, TheLifecycle
 from hayate.server.v1.schemas import WorkerView, worker_view
 
@@ -43,6 +44,13 @@ async def readiness(response: Response, desk: TheDesk, lifecycle: TheLifecycle) 
     is_ready = phase in READY and not lifecycle.is_ending
     response.status_code = 200 if is_ready else 503
     return Readiness(is_ready=is_ready, phase=phase)
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+def metrics(request: Request) -> Response:
+    """What was counted, for Prometheus."""
+    counted: Metrics = request.app.state.metrics
+    return Response(counted.page(), media_type=CONTENT_TYPE)
 
 
 @router.get("/v1/worker")

@@ -35,7 +35,7 @@ def submit(
     asked = NewJob(kind=new.kind, body=new.body, priority=new.priority, key=idempotency_key, client=client)
     record = desk.submit(asked)
     response.headers["Location"] = f"/v1/jobs/{record.id}"
-    return job_view(record, desk.progress())
+    return job_view(record)
 
 
 @router.get("", responses=REFUSED)
@@ -48,7 +48,7 @@ def list_jobs(
 ) -> JobsView:
     """The newest jobs first, a page at a time."""
     records = desk.jobs(states=state or (), kinds=kind or (), before=before, limit=limit)
-    progress = desk.progress()
+    progress = desk.progress() if any(each.state is State.RUNNING for each in records) else None
     is_last = len(records) < limit
     return JobsView(jobs=[job_view(each, progress) for each in records], next=None if is_last else records[-1].id)
 

@@ -1,3 +1,6 @@
 import { mountPicture } from "./picture.js";
 
-export const mount = (root, page) => mountPicture(root, page);
+/** img2img: pictures from a picture, or from a part of one. */
+export function mount(root, page) {
+  return mountPicture(root, page, { isOwn: (record) => Boolean(record.body.request?.start) });
+}

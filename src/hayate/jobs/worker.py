@@ -1,0 +1,189 @@
+"""The process that does the work: one job after the other, with the same models in memory.
+
+It imports torch, the server does not; it may crash, and the server goes on. It ends when its input does, at once and in
+the middle of whatever it does: nothing is half written then, for files get their names when they are whole.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hayate.errors import Cancelled, HayateError, clip
+from hayate.jobs.channel import Channel
+from hayate.jobs.messages import Am, Answered, Ask, Begin, Cancel, Doing, Ended, Hello, Showing, Skip, Watch, message_of
+from hayate.jobs.records import Failure, State, WorkerPhase, WorkerState, failure_of
+from hayate.jobs.signals import Signals
+from hayate.settings import Settings
+
+if TYPE_CHECKING:
+    from hayate.jobs.tasks.station import Task
+    from hayate.pipeline.workspace import Workspace
+
+NICE = 5
+"""Behind the server, which must answer while this computes."""
+BROKEN = 70
+"""The exit code of a worker whose device can't be used any more."""
+
+
+def main(tasks: Callable[[], Mapping[str, Task]] | None = None) -> int:
+    """Works until the input ends; `tasks` gives what it can do, by default what there is."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to answer
+    if hasattr(os, "nice"):
+        os.nice(NICE)
+    channel = Channel.of_this_process()
+    lines = channel.lines()
+    hello = message_of(next(lines))
+    assert isinstance(hello, Hello)
+    worker = Worker(channel, hello.settings)
+    threading.Thread(target=worker.listen, args=(lines,), name="listen", daemon=True).start()
+    return worker.run(hello, tasks or _all_tasks)
+
+
+class Worker:
+    """The worker's threads: one works, one listens, one answers questions."""
+
+    def __init__(self, channel: Channel, settings: Settings) -> None:
+        self._channel, self._settings = channel, settings
+        self._signals = Signals()
+        self._jobs: queue.SimpleQueue[Begin] = queue.SimpleQueue()
+        self._questions: queue.SimpleQueue[Ask] = queue.SimpleQueue()
+        self._state = WorkerState(phase=WorkerPhase.STARTING, pid=os.getpid())
+
+    def listen(self, lines: Any) -> None:
+        """Takes commands; at their end, so does the process."""
+        for line in lines:
+            command = message_of(line)
+            if isinstance(command, Begin):
+                self._signals.begin(command.job)  # here, so that a cancel right behind it is not lost
+                self._jobs.put(command)
+            elif isinstance(command, Cancel):
+                self._signals.cancel(command.job)
+            elif isinstance(command, Skip):
+                self._signals.skip(command.job)
+            elif isinstance(command, Watch):
+                self._signals.is_watched = command.is_watched
+            elif isinstance(command, Ask):
+                self._questions.put(command)
+        os._exit(0)  # a computation can't be interrupted otherwise
+
+    def run(self, hello: Hello, tasks: Callable[[], Mapping[str, Task]]) -> int:
+        """Gets ready, then works for good."""
+        started = time.perf_counter()
+        self._be(phase=WorkerPhase.IMPORTING)
+        table = tasks()
+        from hayate.jobs.tasks.questions import facts
+        from hayate.pipeline.workspace import Workspace
+
+        imported_s = time.perf_counter() - started
+        with Workspace(self._settings) as workspace:
+            self._be(seconds={"import": round(imported_s, 3)}, facts=facts(self._settings))
+            threading.Thread(target=self._answer, args=(workspace,), name="answer", daemon=True).start()
+            if hello.model is not None:
+                self._pour(hello, workspace)
+            self._be(phase=WorkerPhase.IDLE)
+            while True:
+                self._do(self._jobs.get(), table, workspace)
+
+    def _be(self, **changes: Any) -> None:
+        self._state = replace(self._state, **changes)
+        self._channel.say(Am(state=self._state))
+
+    def _pour(self, hello: Hello, workspace: Workspace) -> None:
+        """Brings the first model into memory; if that can't be, the job that needs it will say why."""
+        from hayate.jobs.tasks.load import pour
+
+        self._be(phase=WorkerPhase.LOADING)
+        started = time.perf_counter()
+        try:
+            name = pour(hello.model, hello.vae, self._settings, workspace)
+        except HayateError as error:
+            print(f"{hello.model} could not be loaded: {error}", file=sys.stderr)
+            return
+        seconds = {**self._state.seconds, "load": round(time.perf_counter() - started, 3)}
+        self._be(model=name, seconds=seconds)
+
+    def _do(self, begin: Begin, tasks: Mapping[str, Task], workspace: Workspace) -> None:
+        """One job, whatever comes of it."""
+        self._be(phase=WorkerPhase.BUSY)
+        is_broken = False
+        try:
+            ended = self._done(begin, tasks, workspace)
+        except Cancelled:
+            ended = Ended(job=begin.job, state=State.CANCELLED)
+        except HayateError as error:
+            ended = Ended(job=begin.job, state=State.FAILED, failure=failure_of(error))
+        except Exception as error:  # noqa: BLE001 - the door of the jobs
+            traceback.print_exception(error)
+            workspace.clear()
+            is_broken = "CUDA error" in str(error)  # a device that failed once fails until the process ends
+            ended = Ended(job=begin.job, state=State.FAILED, failure=unexpected(error))
+        self._signals.end()
+        self._channel.say(ended)
+        if is_broken:
+            os._exit(BROKEN)
+        self._be(phase=WorkerPhase.IDLE)
+
+    def _done(self, begin: Begin, tasks: Mapping[str, Task], workspace: Workspace) -> Ended:
+        from hayate.jobs.bodies import read_body
+        from hayate.jobs.tasks.station import Station
+
+        station = Station(
+            job=begin.job,
+            settings=self._settings,
+            workspace=workspace,
+            signals=self._signals,
+            tell=lambda progress: self._channel.say(Doing(progress=progress)),
+            show=lambda jpeg: self._channel.say(Showing(job=begin.job, jpeg=jpeg)),
+            results=Path(begin.results),
+        )
+        self._signals.check()
+        outcome = tasks[begin.kind](read_body(begin.kind, begin.body), station)
+        if outcome.model is not None:
+            self._state = replace(self._state, model=outcome.model)
+        state = State.CANCELLED if outcome.is_stopped else State.DONE
+        return Ended(job=begin.job, state=state, result=outcome.result)
+
+    def _answer(self, workspace: Workspace) -> None:
+        """Answers one question after the other, beside the work."""
+        from hayate.jobs.tasks.questions import answer
+
+        while True:
+            ask = self._questions.get()
+            try:
+                answered = Answered(number=ask.number, answer=answer(ask, self._settings, workspace))
+            except HayateError as error:
+                answered = Answered(number=ask.number, failure=failure_of(error))
+            except Exception as error:  # noqa: BLE001 - the door of the jobs
+                traceback.print_exception(error)
+                answered = Answered(number=ask.number, failure=unexpected(error))
+            self._channel.say(answered)
+
+
+def unexpected(error: Exception) -> Failure:
+    """What is told of an error that nobody foresaw; its traceback is in the worker's log."""
+    lines = str(error).splitlines() or ["no reason given"]
+    return Failure(
+        type=type(error).__name__,
+        message=f"unexpected {type(error).__name__}: {clip(lines[0], 300)}",
+        hint="the details are in server/worker.log in the data folder",
+    )
+
+
+def _all_tasks() -> Mapping[str, Task]:
+    from hayate.jobs.tasks.catalogue import TASKS
+
+    return TASKS
+
+
+if __name__ == "__main__":
+    sys.exit(main())

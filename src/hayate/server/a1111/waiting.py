@@ -1,0 +1,51 @@
+"""A synchronous call and its job: it waits for the job's end, and takes the job with it when its caller goes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from fastapi import HTTPException, Request
+
+from hayate.errors import UnknownJob
+from hayate.jobs.desk import Desk
+from hayate.jobs.records import JobRecord, State
+from hayate.server.a1111.route import JobFailed
+
+GONE = 499
+"""The caller closed the connection; nobody reads this status, but logs do."""
+
+
+async def finished(desk: Desk, job: JobRecord, request: Request) -> JobRecord:
+    """The job when it has ended, done or cancelled.
+
+    A caller that closes the connection ends the job within a step.
+    Raises: JobFailed; HTTPException where the caller is gone.
+    """
+    ended = asyncio.ensure_future(desk.wait(job.id))
+    gone = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({ended, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
+            raise HTTPException(GONE, "the caller closed the connection")
+        return _checked(ended.result())
+    finally:
+        for each in (ended, gone):
+            each.cancel()
+        await asyncio.gather(ended, gone, return_exceptions=True)
+        if ended.cancelled():
+            with contextlib.suppress(UnknownJob):
+                await asyncio.to_thread(desk.cancel, job.id)
+
+
+def _checked(job: JobRecord) -> JobRecord:
+    if job.state is State.FAILED and job.failure is not None:
+        failure = job.failure
+        raise JobFailed(failure.type, failure.message, hint=failure.hint, status=failure.status)
+    return job
+
+
+async def _gone(request: Request) -> None:
+    """Returns when the caller has closed the connection; the body has been read by now."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -44,6 +44,8 @@ class StubDesk:
         self.state = WorkerState(phase=WorkerPhase.IDLE, pid=1, seconds={"import": 1.5}, model="built-in")
         self.is_closed = False
         self.closings = 0
+        self.looks = 0
+        """How often somebody asked for the progress."""
         self._lock = threading.RLock()
         self._numbers = itertools.count(1)
 
@@ -149,6 +151,7 @@ class StubDesk:
             self.listeners.remove(listener)
 
     def progress(self) -> Progress | None:
+        self.looks += 1
         return self.running
 
     def worker(self) -> WorkerState:

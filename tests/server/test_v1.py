@@ -216,7 +216,7 @@ def test_a_jobs_events_end_with_it(caller: TestClient, desk: StubDesk) -> None:
     id_ = caller.post("/v1/jobs", json=JOB).json()["id"]
     other = caller.post("/v1/jobs", json=JOB).json()["id"]
     thread, answers = listen(caller, f"/v1/jobs/{id_}/events")
-    wait_until(lambda: desk.watchers)
+    wait_until(lambda: desk.watchers and desk.looks)
     desk.begin(id_)
     desk.step(id_, jpeg=b"jpeg")
     desk.cancel(other)
@@ -239,7 +239,7 @@ def test_who_comes_back_gets_what_was_missed(caller: TestClient, desk: StubDesk)
     started = desk.remembered[-1].number
     desk.step(id_)
     thread, answers = listen(caller, f"/v1/jobs/{id_}/events", **{"Last-Event-ID": str(started)})
-    wait_until(lambda: desk.watchers)
+    wait_until(lambda: desk.watchers and desk.looks)
     desk.finish(id_)
     thread.join(10)
     assert [kind for kind, _, _ in events_of(answers[0])] == ["job", "progress", "done"]
@@ -415,8 +415,8 @@ def test_prometheus_reads_what_was_counted(caller: TestClient, desk: StubDesk, s
     desk.finish(first, (made_picture(settings.outputs_dir / "a.png", 8),) * 2)
     desk.cancel(second)
     desk.begin(third)
-    caller.get("/v1/jobs/one")
-    caller.get("/v1/jobs/two")
+    caller.get("/v1/jobs/nobodys-first")
+    caller.get("/v1/jobs/nobodys-second")
     caller.request("BREW", "/nothing")
     wait_until(lambda: metrics_of(caller).get("hayate_jobs_total['cancelled', 'generate']"))
     counted = metrics_of(caller)
@@ -428,5 +428,5 @@ def test_prometheus_reads_what_was_counted(caller: TestClient, desk: StubDesk, s
     assert counted["hayate_worker_phase['idle']"] == 1
     assert counted["hayate_worker_restarts[]"] == 0
     assert counted["hayate_http_seconds_count['/v1/jobs/{id}', '404', 'GET']"] == 2
-    assert not any("one" in name or "BREW" in name for name in counted)
+    assert not any("nobodys" in name or "BREW" in name for name in counted)
     assert desk.watchers == 0  # counting makes no previews

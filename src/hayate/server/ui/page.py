@@ -13,8 +13,10 @@ from typing import Any
 import jinja2
 
 from hayate import __version__
+from hayate.server.ui.built_in import BUILT_IN, NOT_HERE
 from hayate.server.ui.controls import Control
 from hayate.server.ui.picture_controls import TOP
+from hayate.server.ui.setting_controls import PATHS
 from hayate.server.ui.strings import LANGUAGES, for_scripts, in_language
 from hayate.server.ui.tabs import TABS
 
@@ -37,6 +39,9 @@ def render_page(language: str, theme: str, defaults: Mapping[str, Any]) -> str:
             top=TOP,
             strings_json=_for_html(for_scripts(language)),
             defaults=defaults,
+            setting_paths=PATHS,
+            built_in=BUILT_IN,
+            not_here=NOT_HERE,
             version=__version__,
             python=".".join(map(str, sys.version_info[:3])),
         )

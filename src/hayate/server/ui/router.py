@@ -24,6 +24,7 @@ from hayate.server.ui.static_files import static_files
 from hayate.server.ui.strings import choose_language
 from hayate.server.ui.style_sheet import delete_style, save_style, with_styles
 from hayate.server.ui.tokens import count_prompts
+from hayate.server.ui.tools import tools_router
 from hayate.settings import Settings
 
 LANGUAGE_COOKIE = "hayate_language"
@@ -39,6 +40,7 @@ def ui_router(desk: Desk, settings: Settings, options: object = None) -> APIRout
     _add_status(router, desk)
     _add_prompts(router, settings)
     _add_styles(router, settings)
+    router.include_router(tools_router(desk, settings))
     return router
 
 

@@ -86,6 +86,8 @@ export function liven(form) {
   for (const box of form.querySelectorAll("[data-switch]")) guard(box);
   form.addEventListener("input", () => reveal(form));
   form.addEventListener("change", () => reveal(form));
+  reveal(form);
+  if ("forgets" in form.dataset) return; // what the server keeps is not kept here too
   restore(form);
   reveal(form);
   const keep = debounce(() => store(form), 300);

@@ -36,8 +36,17 @@ async function select(tab, takesFocus = false) {
 const panelOf = (tab) => document.getElementById(tab.getAttribute("aria-controls"));
 
 function mount(id) {
-  if (!mounted.has(id)) mounted.set(id, shown(async () => (await import(`./tabs/${id}.js`)).mount(document.getElementById(`panel-${id}`), page)));
+  if (!mounted.has(id)) mounted.set(id, shown(() => load(id)));
   return mounted.get(id);
+}
+
+/** Loads a tab's script; until then its buttons are not to be used. */
+async function load(id) {
+  const root = document.getElementById(`panel-${id}`);
+  const { mount: begin } = await import(`./tabs/${id}.js`);
+  const tab = await begin(root, page);
+  root.dataset.ready = "";
+  return tab;
 }
 
 function onTabKey(event) {

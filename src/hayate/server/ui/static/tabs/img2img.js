@@ -1,7 +1,7 @@
 // img2img: the picture and its mask are handed in first; the job names them.
 
 import "../canvas.js";
-import { call, say, toast } from "../api.js";
+import { Refused, call, say, toast } from "../api.js";
 import { control } from "../form.js";
 import { mountPicture, showSize } from "./picture.js";
 
@@ -20,7 +20,7 @@ export function mount(root, page) {
 /** Hands in the picture and its mask; what they are called is what the job starts from. */
 async function start(canvas) {
   const content = await canvas.content();
-  if (!content) throw new Error(say("no start picture"));
+  if (!content) throw new Refused(422, { message: say("no start picture") });
   const [picture, mask] = await Promise.all([content.picture, content.mask].map((each) => each && call("/v1/images", { method: "POST", raw: each })));
   return { path: picture.name, ...(mask && { mask: mask.name }) };
 }

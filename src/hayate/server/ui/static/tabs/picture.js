@@ -95,6 +95,7 @@ function scriptOf(script) {
 
 function showState(form, jobs, results) {
   const act = (name) => form.querySelector(`[data-act=${name}]`);
+  act("generate").disabled = false;
   act("interrupt").disabled = !jobs.count;
   act("skip").disabled = !jobs.running;
   act("generate").querySelector("output").textContent = jobs.count > 1 || (jobs.waiting && jobs.running) ? say("in queue", { count: jobs.count }) : "";

@@ -53,9 +53,9 @@ def test_strokes_are_taken_back_and_cleared(page: Any) -> None:
     assert not has_mask()
     canvas.press("Control+y")
     assert has_mask()
-    page.locator("hayate-canvas [data-tool=clear]").click()
+    page.locator("hayate-canvas [data-act=canvas-clear]").click()
     assert not has_mask()
-    page.locator("hayate-canvas [data-tool=undo]").click()
+    page.locator("hayate-canvas [data-act=canvas-undo]").click()
     assert has_mask()
 
 

@@ -131,7 +131,7 @@ def test_every_field_has_a_name_for_who_can_not_see_it(caller: TestClient) -> No
             and each.get("aria-hidden") != "true"
             and each.get("type") != "checkbox"
         ):
-            assert each.get("id") in labelled or each.get("aria-label") or each["id"] in ("language", "theme"), each
+            assert each.get("id") in labelled or each.get("aria-label") or each.get("id") in ("language", "theme"), each
 
 
 def test_names_from_the_settings_are_escaped(settings: Settings) -> None:

@@ -36,7 +36,11 @@ async function select(tab, takesFocus = false) {
 const panelOf = (tab) => document.getElementById(tab.getAttribute("aria-controls"));
 
 function mount(id) {
-  if (!mounted.has(id)) mounted.set(id, shown(() => load(id)));
+  if (!mounted.has(id))
+    mounted.set(
+      id,
+      shown(() => load(id)),
+    );
   return mounted.get(id);
 }
 
@@ -62,7 +66,9 @@ function remember(name, value) {
 }
 
 function showStatus({ worker, queued }) {
-  const text = worker.restarts ? `${say(`worker.${worker.phase}`)} · ${say("restarts", { count: worker.restarts })}` : say(`worker.${worker.phase}`);
+  const text = worker.restarts
+    ? `${say(`worker.${worker.phase}`)} · ${say("restarts", { count: worker.restarts })}`
+    : say(`worker.${worker.phase}`);
   const place = document.getElementById("worker");
   place.dataset.phase = worker.phase;
   if (place.textContent !== text) place.textContent = text;
@@ -75,7 +81,9 @@ function showStatus({ worker, queued }) {
 
 /** The size that the chosen model was trained for stands where none is asked for. */
 async function showModel() {
-  const facts = await shown(() => call(`/ui/model?${new URLSearchParams({ name: control(top, "request.model").value })}`));
+  const facts = await shown(() =>
+    call(`/ui/model?${new URLSearchParams({ name: control(top, "request.model").value })}`),
+  );
   if (!facts) return;
   if (facts.problem) toast(facts.problem, "", "error");
   document.documentElement.dataset.nativeSize = facts.size_px ?? "";

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Header, Query, Response
 from hayate.errors import UsageError
 from hayate.jobs.records import JobRecord, NewJob, State
 from hayate.server.v1.chosen import with_chosen
-from hayate.server.v1.doors import NamedJob, TheDesk, ThePreferences
+from hayate.server.v1.doors import NamedJob, TheDesk, ThePreferences, TheSettings
+from hayate.server.v1.input_names import with_input_paths
 from hayate.server.v1.schemas import JobsView, JobView, NewJobBody, job_view
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -27,12 +28,13 @@ def submit(
     new: NewJobBody,
     response: Response,
     desk: TheDesk,
+    settings: TheSettings,
     preferences: ThePreferences,
     idempotency_key: Annotated[str | None, Header(max_length=200, min_length=1)] = None,
 ) -> JobView:
     """Takes a job. With an `Idempotency-Key`, the same request again is the same job."""
-    body = with_chosen(new.kind, new.body, preferences.chosen)
-    check_json(body)
+    check_json(new.body)
+    body = with_input_paths(with_chosen(new.kind, new.body, preferences.chosen), settings)
     client = new.client or "api"
     asked = NewJob(kind=new.kind, body=body, priority=new.priority, key=idempotency_key, client=client)
     return taken(desk.submit(asked), response)

@@ -45,8 +45,8 @@ class Environment:
         """What is installed, by its name as pip compares names."""
         from importlib.metadata import distributions  # only now: it takes longer to import than a list takes to make
 
-        places = {"path": self._sites} if self._sites else {}
-        found = (Package(name=each.name, version=each.version) for each in distributions(**places) if each.name)
+        here = distributions(path=self._sites) if self._sites else distributions()
+        found = (Package(name=each.name, version=each.version) for each in here if each.name)
         return {canonical(package.name): package for package in found}
 
     def added_by(self, requirements: Sequence[str]) -> tuple[Package, ...]:

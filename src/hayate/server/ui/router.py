@@ -11,12 +11,14 @@ from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel, Field
 
 from hayate.errors import UnknownName
+from hayate.extensions.session import current
 from hayate.jobs.desk import Desk
 from hayate.jobs.records import State
 from hayate.prompt.styles import Style
 from hayate.request import MAX_PROMPT_CHARACTERS
 from hayate.server.ui.choices import SOURCES, choices_of
 from hayate.server.ui.handed_in import handed_in
+from hayate.server.ui.lent_controls import lent_controls
 from hayate.server.ui.model_facts import model_facts
 from hayate.server.ui.page import THEMES, page_file
 from hayate.server.ui.pasting import fill_from_picture, fill_from_text
@@ -54,7 +56,13 @@ def _add_page(router: APIRouter, settings: Settings) -> None:
     ) -> Response:
         language = choose_language(hayate_language, accept_language)
         theme = hayate_theme if hayate_theme in THEMES else "auto"
-        return _sent(page_file(language, theme, settings), request, "Cookie, Accept-Language, Accept-Encoding")
+        session = current()
+        session.refresh()
+        return _sent(
+            page_file(language, theme, settings, lent_controls(session, language)),
+            request,
+            "Cookie, Accept-Language, Accept-Encoding",
+        )
 
     @router.get("/static/{path:path}")
     def static(path: str, request: Request) -> Response:

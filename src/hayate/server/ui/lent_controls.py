@@ -1,0 +1,62 @@
+"""Controls that extensions declare, in the form of the page's own: the panels of both picture tabs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from hayate.extensions.control import Control as Declared
+from hayate.extensions.session import Session, Standing
+from hayate.server.ui.controls import Control, Group, Tab
+
+PICTURE_TABS = ("txt2img", "img2img")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lent:
+    """The panels of extensions, and what they say in one language."""
+
+    groups: tuple[Group, ...] = ()
+    strings: tuple[tuple[str, str], ...] = ()
+
+    def tab(self, tab: Tab) -> Tab:
+        """A picture tab with the panels at its end; others as they are."""
+        return replace(tab, groups=(*tab.groups, *self.groups)) if tab.id in PICTURE_TABS else tab
+
+    def words(self, own: Mapping[str, str]) -> Mapping[str, str]:
+        """All strings."""
+        return {**own, **dict(self.strings)}
+
+
+NOTHING_LENT = Lent()
+
+
+def lent_controls(session: Session, language: str) -> Lent:
+    """A panel for each extension that acts and has controls; switched off, nothing is said to it."""
+    groups: list[Group] = []
+    strings: dict[str, str] = {}
+    for each in session.standings:
+        if not (each.acts and each.is_for_jobs and each.manifest.controls):
+            continue
+        controls = tuple(_control(each, declared) for declared in each.manifest.controls)
+        groups.append(Group(id=f"extension-{each.name}", look="switched", controls=controls))
+        strings[f"group.extension-{each.name}"] = each.manifest.title
+        for control, declared in zip(controls, each.manifest.controls, strict=True):
+            strings[control.key] = declared.text(language)
+            strings[f"{control.key}.help"] = declared.help.get(language) or declared.help.get("en", "")
+    return Lent(groups=tuple(groups), strings=tuple(strings.items()))
+
+
+def _control(owner: Standing, declared: Declared) -> Control:
+    is_text = declared.kind in ("text", "prompt")
+    return Control(
+        key=f"request.extensions.{owner.name}.{declared.key}",
+        kind="text" if is_text else declared.kind,
+        default=declared.default,
+        low=declared.low,
+        high=declared.high,
+        step=declared.step,
+        choices=declared.choices,
+        span=12 if is_text else 6,
+        rows=2 if declared.kind == "prompt" else 1,
+    )

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 from fastapi import APIRouter, HTTPException, Request
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 
 from hayate import __version__
 from hayate.errors import HayateError
@@ -93,7 +93,9 @@ def _training_routes(router: APIRouter, service: Service) -> None:
         raise HTTPException(501, "nothing is trained here; use a trainer, and put its file into lora_dir")
 
     for path in _TRAINING:
-        router.add_api_route(f"/sdapi/v1{path}", refuse, methods=["POST"], name=path[1:].replace("/", "-"))
+        refused: dict[int | str, dict[str, Any]] = {501: {"description": "nothing is trained here"}}
+        name = path[1:].replace("/", "-")
+        router.add_api_route(f"/sdapi/v1{path}", refuse, methods=["POST"], name=name, responses=refused)
 
 
 def _diagnosis_routes(router: APIRouter, service: Service) -> None:
@@ -111,12 +113,12 @@ def _diagnosis_routes(router: APIRouter, service: Service) -> None:
             return AsciiJson(lifecycle.startup.as_object(seconds))
         return AsciiJson({"total": sum(seconds.values()), "records": dict(seconds)})
 
-    @router.get("/internal/sysinfo")
+    @router.get("/internal/sysinfo", response_class=PlainTextResponse)
     def sysinfo() -> Response:
         """What a report of a fault needs; no secrets, and no environment."""
         return Response(json.dumps(_sysinfo(service), indent=4), media_type="text/plain")
 
-    @router.get("/internal/sysinfo-download")
+    @router.get("/internal/sysinfo-download", response_class=PlainTextResponse)
     def sysinfo_download() -> Response:
         """The same as a file."""
         name = time.strftime("sysinfo-%Y-%m-%d-%H-%M.json")

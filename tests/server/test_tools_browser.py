@@ -241,7 +241,7 @@ def test_many_pictures_are_enlarged(page: Any, address: str, desk: ToolDesk, tmp
     panel.get_by_label("Width").fill("256")
     panel.get_by_label("Height").fill("256")
     panel.get_by_role("button", name="Generate").click()
-    expect(panel.locator(".made img")).to_have_count(2)
+    expect(panel.locator("hayate-gallery .strip img")).to_have_count(2)
     body = desk.bodies[-1][1]
     assert (body["width_px"], body["height_px"], body["is_cropped"], "scale" in body) == (256, 256, True, False)
     panel.get_by_role("button", name="Remove 1.png").click()
@@ -278,6 +278,40 @@ def test_the_gallery_finds_opens_and_walks_by_keys(page: Any, address: str) -> N
     panel.get_by_label("Saved ones only").check()
     expect(panel.get_by_label("Open picture 33")).to_have_count(0)
     expect(panel.get_by_label("Open picture 11")).to_be_visible()
+
+
+def test_settings_are_saved_for_good_and_taken_back(page: Any, address: str, settings: Settings) -> None:
+    panel = opened(page, address, "settings")
+    save = panel.get_by_role("button", name="Apply settings")
+    steps = panel.get_by_label("Sampling steps")
+    expect(steps).to_have_attribute("placeholder", str(settings.steps))
+    expect(save).to_be_disabled()
+    steps.fill("33")
+    panel.get_by_label("Format").select_option("webp")
+    expect(panel.get_by_text("2 changed")).to_be_visible()
+    save.click()
+    expect(page.get_by_text("The settings are saved.")).to_be_visible()
+    page.reload()
+    expect(steps).to_have_value("33")
+    expect(panel.get_by_label("Format")).to_have_value("webp")
+    steps.fill("0")
+    save.click()
+    expect(panel.get_by_text("1 changed")).to_be_visible()  # the browser itself holds it to the bounds
+    steps.fill("")
+    panel.get_by_label("Format").select_option("")
+    save.click()
+    expect(page.get_by_text("The settings are saved.")).to_be_visible()
+    expect(steps).to_have_attribute("placeholder", str(settings.steps))
+    assert panel.locator("[data-key$=_dir]").count() == 0
+
+
+def test_a_setting_is_found_by_what_it_does(page: Any, address: str) -> None:
+    panel = opened(page, address, "settings")
+    panel.get_by_label("Find a setting").fill("novelai")
+    expect(panel.get_by_label("Eta noise seed delta")).to_be_visible()
+    expect(panel.get_by_label("Sampling steps")).to_be_hidden()
+    panel.get_by_label("Find a setting").fill("HAYATE_LORA_DIR")
+    expect(panel.get_by_role("row", name="LoRAs")).to_be_visible()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -225,7 +225,7 @@ def test_a_picture_that_says_nothing_is_no_failure(client: TestClient, settings:
 def test_only_pictures_that_were_handed_in_are_read(name: str, client: TestClient, settings: Settings) -> None:
     handed_in(settings, "a.png")
     Image.new("RGB", (8, 8)).save(settings.data_dir / "server" / "secret.png")
-    assert "was handed in" in refusal(client.get("/ui/picture-info", params={"name": name}))
+    assert "no such picture" in refusal(client.get("/ui/picture-info", params={"name": name}))
 
 
 # ---------------------------------------------------------------------------------------------- profiles

@@ -156,8 +156,8 @@ class ToolDesk(StubDesk):
         self._steps(record, "merging", 3)
         if record.body["output_name"] == "fails":
             return Failure(type="UsageError", message="the models are of two families", hint="choose others")
-        path = self.settings.models_dir / f"{record.body['output_name']}.safetensors"
-        return Result(facts={"path": str(path)}, notes=("B has no VAE; A's is kept",))
+        name = f"{record.body['output_name']}.safetensors"
+        return Result(facts={"name": name, "size_bytes": 2**31}, notes=("B has no VAE; A's is kept",))
 
     def _tune(self, record: JobRecord) -> Result:
         if record.body["budget_s"] < 5:

@@ -6,7 +6,7 @@ from hayate.server.ui.strings_merger import MERGER_STRINGS
 from hayate.server.ui.strings_settings import SETTINGS_STRINGS
 
 _EXTRAS: dict[str, tuple[str, str]] = {
-    "tab.extras": ("Extras", "その他"),
+    "tab.extras": ("Extras", "拡大"),
     "group.upscalers": ("Upscalers", "アップスケーラー"),
     "group.enlarged": ("Size", "サイズ"),
     "upscale.upscaler_1": ("Upscaler 1", "アップスケーラー 1"),
@@ -50,7 +50,6 @@ _EXTRAS: dict[str, tuple[str, str]] = {
     "js.extras.none": ("There is no picture to enlarge.", "拡大する画像がありません。"),
     "js.extras.none.hint": ("Drop one, or choose a file.", "ドロップするか、ファイルを選んでください。"),
     "js.extras.count": ("{count} pictures", "{count} 枚"),
-    "js.extras.no change": ("Nothing would change.", "何も変わりません。"),
 }
 _JOBS: dict[str, tuple[str, str]] = {
     "job.progress": ("Progress", "進み具合"),
@@ -72,17 +71,16 @@ _PNG_INFO: dict[str, tuple[str, str]] = {
         "ここに画像をドロップ、貼り付け、またはファイルを選択",
     ),
     "pnginfo.file": ("Choose a file", "ファイルを選択"),
-    "pnginfo.parameters": ("Parameters", "生成情報"),
+    "js.pnginfo.parameters": ("Parameters", "生成情報"),
     "pnginfo.empty": ("What the picture says of itself will be here.", "画像に書かれた情報がここに表示されます。"),
-    "pnginfo.fields": ("Taken apart", "項目別"),
-    "pnginfo.record": ("Hayate's own record", "Hayate の記録"),
-    "pnginfo.texts": ("Other texts in the file", "ファイル内のほかのテキスト"),
+    "js.pnginfo.fields": ("Taken apart", "項目別"),
+    "js.pnginfo.record": ("Hayate's own record", "Hayate の記録"),
+    "js.pnginfo.texts": ("Other texts in the file", "ファイル内のほかのテキスト"),
     "js.pnginfo.none": ("This picture does not say how it was made.", "この画像に生成情報はありません。"),
     "js.pnginfo.size": ("{format}, {width} × {height} px", "{format}、{width} × {height} px"),
     "js.send.txt2img": ("Send to txt2img", "txt2img に送る"),
     "js.send.img2img": ("Send to img2img", "img2img に送る"),
-    "js.send.inpaint": ("Send to inpaint", "inpaint に送る"),
-    "js.send.extras": ("Send to extras", "その他に送る"),
+    "js.send.extras": ("Send to extras", "拡大に送る"),
     "js.prompt": ("Prompt", "プロンプト"),
     "js.negative prompt": ("Negative prompt", "ネガティブプロンプト"),
 }

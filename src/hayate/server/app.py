@@ -60,9 +60,11 @@ def create_app(
 def _routers(desk: Desk, settings: Settings, options: ServeOptions, preferences: Preferences) -> Iterator[APIRouter]:
     """Imported only now, so that who needs one of them alone does not pay for all."""
     from hayate.server.a1111 import a1111_router
+    from hayate.server.documentation import documentation_router
     from hayate.server.v1.router import v1_router
 
     yield v1_router()
+    yield documentation_router()
     yield a1111_router(desk, settings, options, preferences)
     if options.has_page:
         from hayate.server.ui import ui_router

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Header, Query, Response
 
 from hayate.errors import UsageError
 from hayate.jobs.records import NewJob, State
-from hayate.server.v1.doors import NamedJob, TheDesk
+from hayate.server.v1.doors import NamedJob, TheDesk, TheSettings
+from hayate.server.v1.input_names import with_input_paths
 from hayate.server.v1.schemas import Error, JobsView, JobView, NewJobBody, job_view
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -27,12 +28,14 @@ def submit(
     new: NewJobBody,
     response: Response,
     desk: TheDesk,
+    settings: TheSettings,
     idempotency_key: Annotated[str | None, Header(max_length=200, min_length=1)] = None,
 ) -> JobView:
     """Takes a job. With an `Idempotency-Key`, the same request again is the same job."""
     check_json(new.body)
     client = new.client or "api"
-    asked = NewJob(kind=new.kind, body=new.body, priority=new.priority, key=idempotency_key, client=client)
+    body = with_input_paths(new.body, settings)
+    asked = NewJob(kind=new.kind, body=body, priority=new.priority, key=idempotency_key, client=client)
     record = desk.submit(asked)
     response.headers["Location"] = f"/v1/jobs/{record.id}"
     return job_view(record)

@@ -35,10 +35,10 @@ export class Results {
   }
 
   /** How far the job is. */
-  progress({ phase, row, rows, picture, pictures, share, it_per_s: speed, eta_s: eta }) {
+  progress({ phase, row = 0, rows = 0, picture = 0, pictures = 1, share = 0, it_per_s: speed, eta_s: eta }) {
     const bar = this.part("progress").querySelector("progress");
-    const percent = Math.round((share ?? 0) * 100);
-    bar.value = share ?? 0;
+    const percent = Math.round(share * 100);
+    bar.value = share;
     const words = [say(`phase.${phase}`)];
     if (rows) words.push(`${row}/${rows}`);
     if (pictures > 1) words.push(say("batch of", { number: Math.min(picture + 1, pictures), count: pictures }));
@@ -96,7 +96,7 @@ export class Results {
       rows.push(row("td", [name, value, reason]));
     }
     for (const { name, requested, active, detail } of speed?.evidence ?? []) {
-      rows.push(row("td", [name, `${requested} ${active ? "✓" : "✗"}`, detail]));
+      rows.push(row("td", [name, `${requested}${mark(requested, active)}`, detail]));
     }
     const why = this.part("why");
     why.hidden = !rows.length;
@@ -128,6 +128,9 @@ function row(kind, cells) {
   made.append(...cells.map((each) => element(kind, each)));
   return made;
 }
+
+/** What was asked for acted, or did not; what is off can do neither. */
+const mark = (requested, active) => (active ? " ✓" : ["off", "none", "no"].includes(requested) ? "" : " –");
 
 const firstLine = (text) => text.split("\n")[0].slice(0, 120) || say("picture");
 

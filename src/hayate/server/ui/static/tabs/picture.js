@@ -118,6 +118,15 @@ function swap(form) {
   setValue(height, first);
 }
 
+/** Shows, where no size is asked for, the one that the job will take: in multiples of 8. */
+export function showSize(form, width, height) {
+  for (const [key, size] of [["request.width_px", width], ["request.height_px", height]]) {
+    const input = control(form, key);
+    input.placeholder = size ? Math.floor(size / 8) * 8 : say("auto");
+    input.follow?.();
+  }
+}
+
 function livenKeys(root, { generate, interrupt }) {
   document.addEventListener("keydown", (event) => {
     if (root.hidden || document.querySelector("dialog[open]")) return;

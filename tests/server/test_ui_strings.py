@@ -17,7 +17,11 @@ TEMPLATES = {path: path.read_text("utf-8") for path in (ui_folder() / "templates
 SCRIPTS = {path: path.read_text("utf-8") for path in (ui_folder() / "static").rglob("*.js")}
 GROUPS: list[Group] = [TOP, *(group for tab in TABS for group in tab.groups)]
 CONTROLS: list[Control] = [control for group in GROUPS for control in group.controls]
-FAMILIES = ("theme.", "tab.", "group.", "send ", "js.phase.", "js.worker.", "js.canvas.")
+FAMILIES = (
+    *("theme.", "tab.", "group.", "send ", "js.phase.", "js.worker.", "js.canvas."),
+    *("formula.", "settings.", "builtin.", "js.tune.", "js.bench.", "js.models."),
+    *("js.scan.", "js.send.", "js.verdict."),
+)
 """Strings that are chosen while the page runs."""
 
 

@@ -84,7 +84,13 @@ class ToolDesk(StubDesk):
         self.holds = threading.Event()
         """While it is clear, jobs stay where they are."""
         self.holds.set()
-        self._works = {"upscale": self._upscale, "merge": self._merge, "tune": self._tune, "bench": self._bench}
+        self._works = {
+            "upscale": self._upscale,
+            "merge": self._merge,
+            "convert": self._merge,
+            "tune": self._tune,
+            "bench": self._bench,
+        }
         self._one = threading.Lock()
 
     def submit(self, new: NewJob) -> JobRecord:

@@ -126,10 +126,7 @@ CONVERTED = Group(
         ),
     ),
 )
-INSPECTED = Group(
-    id="inspected", controls=(Control(key="inspect.model", kind="choice", source="models", empty="not chosen"),)
-)
-MODELS = Tab(id="models", groups=(CONVERTED, INSPECTED))
+MODELS = Tab(id="models", groups=(CONVERTED,))
 
 TUNED = Group(
     id="tuned",

@@ -63,7 +63,7 @@ async function save(tab) {
 function filter(form, text) {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   for (const section of form.querySelectorAll("[data-section]")) {
-    const items = [...section.querySelectorAll(".control, tr")];
+    const items = [...section.querySelectorAll("[data-setting], tr")];
     for (const item of items) item.hidden = !words.every((word) => describedBy(item).includes(word));
     section.hidden = items.every((item) => item.hidden);
   }

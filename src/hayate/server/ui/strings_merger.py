@@ -140,6 +140,7 @@ MERGER_STRINGS: dict[str, tuple[str, str]] = {
     "js.merge.no recipe": ("{name} does not say how it was merged.", "{name} にマージの記録はありません。"),
     "js.merge.unnamed": ("The new file has no name.", "保存名がありません。"),
     "js.merge.unnamed.hint": ("Give it one under Custom name.", "「保存名」に入力してください。"),
+    "js.copied": ("Copied.", "コピーしました。"),
     "group.converted": ("Convert and prune", "変換と軽量化"),
     "convert.model": ("Model", "モデル"),
     "convert.model.help": (

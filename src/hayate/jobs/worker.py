@@ -110,7 +110,7 @@ class Worker:
     def _do(self, begin: Begin, trade: Trade, workspace: Workspace) -> None:
         """One job, whatever comes of it."""
         self._be(phase=WorkerPhase.BUSY)
-        is_broken = False
+        surprise: Exception | None = None
         try:
             ended = self._done(begin, trade, workspace)
         except Cancelled:
@@ -119,14 +119,19 @@ class Worker:
             ended = Ended(job=begin.job, state=State.FAILED, failure=failure_of(error))
         except Exception as error:  # noqa: BLE001 - the door of the jobs
             traceback.print_exception(error)
-            workspace.clear()
-            is_broken = "CUDA error" in str(error)  # a device that failed once fails until the process ends
-            ended = Ended(job=begin.job, state=State.FAILED, failure=unexpected(error))
+            surprise, ended = error, Ended(job=begin.job, state=State.FAILED, failure=unexpected(error))
         self._signals.end()
         self._channel.say(ended)
-        if is_broken:
-            os._exit(BROKEN)
+        if surprise is not None:
+            self._recover(str(surprise), workspace)
         self._be(phase=WorkerPhase.IDLE)
+
+    def _recover(self, surprise: str, workspace: Workspace) -> None:
+        """After an error that nobody foresaw nothing in memory is trusted, and a card that failed not even that."""
+        if "CUDA error" in surprise:
+            os._exit(BROKEN)
+        workspace.clear()
+        self._state = replace(self._state, model="")
 
     def _done(self, begin: Begin, trade: Trade, workspace: Workspace) -> Ended:
         from hayate.jobs.bodies import read_body

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
+import json
 import threading
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -16,12 +16,15 @@ import numpy as np
 from PIL import Image
 
 from hayate.errors import HayateError, UnknownJob, UsageError
+from hayate.jobs.bodies import read_body
+from hayate.jobs.inputs import Inputs
 from hayate.jobs.records import (
     Event,
     Failure,
     JobRecord,
     NewJob,
     Picture,
+    PictureRecord,
     Progress,
     Result,
     State,
@@ -30,14 +33,18 @@ from hayate.jobs.records import (
 )
 from hayate.pipeline.formats import PictureTexts, encode_png
 from hayate.pipeline.infotext import Infotext, format_infotext, order_parameters
+from hayate.settings import Settings
 
 
 class FakeDesk:
-    """A `Desk` in memory. While `is_held` jobs wait, and `let_go` does the next one."""
+    """A `Desk` in memory, which checks jobs as the real one does. While `is_held` they wait until `let_go` does one."""
 
-    def __init__(self, folder: Path, *, is_held: bool = False) -> None:
+    def __init__(self, folder: Path, settings: Settings, *, is_held: bool = False) -> None:
         self.folder = folder
+        self.settings = settings
         self.is_held = is_held
+        self.makes_pictures = True
+        self.notes: tuple[str, ...] = ()
         self.handed_in: list[NewJob] = []
         self.answers: dict[str, Mapping[str, Any] | HayateError] = {}
         self.refusal: HayateError | None = None
@@ -57,6 +64,7 @@ class FakeDesk:
     def submit(self, new: NewJob) -> JobRecord:
         if self.refusal is not None:
             raise self.refusal
+        read_body(new.kind, json.loads(json.dumps(new.body))).check(self.settings, self.folder / "inputs")
         record = JobRecord(
             id=f"{next(self._number):026d}",
             kind=new.kind,
@@ -115,6 +123,15 @@ class FakeDesk:
     def queued(self) -> Sequence[JobRecord]:
         return [each for _, each in sorted(self._records.items()) if each.state is State.QUEUED]
 
+    def count(self, state: State) -> int:
+        return sum(each.state is state for each in self._records.values())
+
+    def pictures(
+        self, *, before: int | None = None, limit: int = 100, only_saved: bool = True
+    ) -> Sequence[PictureRecord]:
+        del before, limit, only_saved
+        return ()
+
     def cancel(self, id_: str) -> JobRecord:
         if not self.job(id_).state.is_terminal:
             self._end(id_, State.CANCELLED, result=Result())
@@ -157,12 +174,7 @@ class FakeDesk:
         return answer
 
     def keep_input(self, data: bytes) -> Path:
-        if not data.startswith((b"\x89PNG", b"\xff\xd8", b"RIFF")):
-            raise UsageError("this is no picture", hint="a PNG, JPEG or WebP")
-        path = self.folder / "inputs" / f"{hashlib.sha256(data).hexdigest()}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        return path
+        return Inputs(self.folder).keep(data)
 
     def _put(self, record: JobRecord) -> None:
         with self._changed:
@@ -186,7 +198,7 @@ class FakeDesk:
             return self._records[id_]
 
     def _make(self, record: JobRecord) -> Result:
-        if record.kind == "generate":
+        if record.kind == "generate" and self.makes_pictures:
             return self._generate(record)
         if record.kind == "upscale":
             return self._upscale(record)
@@ -199,9 +211,11 @@ class FakeDesk:
         first = 1234 if seed == -1 else seed
         pictures = [self._picture(record, number, first + number) for number in range(count)]
         grid = None
-        if record.body["wants_grid"] and count > 1:
+        script = (record.body["script"] or {}).get("name")
+        if (record.body["wants_grid"] and count > 1) or script in ("x/y/z plot", "prompt matrix"):
             grid = self._picture(record, count, first, name="grid").path
-        return Result(pictures=tuple(pictures), grid=grid, notes=("made by nobody",))
+        facts = {"info": _info(asked, pictures)}
+        return Result(pictures=tuple(pictures), grid=grid, notes=("made by nobody",), facts=facts)
 
     def _picture(self, record: JobRecord, number: int, seed: int, name: str = "") -> Picture:
         asked = record.body["request"]
@@ -235,6 +249,17 @@ class FakeDesk:
             about: dict[str, Any] = {"seed": 0, "subseed": 0, "is_saved": False, "infotext": infotext}
             made.append(Picture(path=str(path), width_px=width, height_px=height, **about))
         return Result(pictures=tuple(made))
+
+
+def _info(asked: Mapping[str, Any], pictures: Sequence[Picture]) -> dict[str, Any]:
+    """Some of A1111's facts, as the worker tells them."""
+    return {
+        "seed": pictures[0].seed,
+        "all_seeds": [each.seed for each in pictures],
+        "infotexts": [each.infotext for each in pictures],
+        "sampler_name": asked.get("sampler"),
+        "sd_model_name": "fake",
+    }
 
 
 def _infotext(asked: Mapping[str, Any], seed: int, size: tuple[int, int]) -> str:

@@ -65,7 +65,7 @@ class Server:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             connection.request(
-                method, path, body=None if body is None else json.dumps(body), headers=JSON if body else {}
+                method, path, body=None if body is None else json.dumps(body), headers={} if body is None else JSON
             )
             answer = connection.getresponse()
             return answer.status, answer.read()
@@ -135,6 +135,22 @@ def test_it_greets_as_a1111_does_and_answers(servers: list[Server], tmp_path: Pa
     _, said, complained, _ = server.end()
     assert re.search(r"Startup time: \d+\.\d\ds \(interpreter: ", said)
     assert complained == "note: --share: nothing is shown through other people's servers; see --listen\n"
+
+
+def test_routes_that_come_later_are_there_when_they_are_asked_for(servers: list[Server], tmp_path: Path) -> None:
+    """From many callers at once, right after the start."""
+    server = Server(tmp_path).until_ready()
+    servers.append(server)
+    answers: list[tuple[int, bytes]] = []
+    asking = [threading.Thread(target=lambda: answers.append(server.ask("GET", "/openapi.json"))) for _ in range(8)]
+    for each in asking:
+        each.start()
+    for each in asking:
+        each.join(30)
+    assert [status for status, _ in answers] == [200] * 8
+    documents = [json.loads(body)["paths"] for _, body in answers]
+    assert all("/sdapi/v1/txt2img" in paths and "/v1/jobs" in paths for paths in documents)
+    assert server.ask("POST", "/sdapi/v1/img2img", {})[0] == 404  # A1111 says so where there is no picture
 
 
 def test_the_profile_shows_what_was_imported(servers: list[Server], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 from dataclasses import dataclass, replace
@@ -25,6 +26,9 @@ from hayate.server.options import (
 )
 from hayate.server.startup import ImportTimer, Startup
 from hayate.settings import Settings, load_settings
+
+LATE_S = 1.0
+"""After the start: by then the first page was answered."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -73,7 +77,6 @@ class Folders:
     vae_dir: Annotated[Path | None, typer.Option(help="The folder of the VAEs.")] = None
     lora_dir: Annotated[Path | None, typer.Option(help="The folder of the LoRAs.")] = None
     embeddings_dir: Annotated[Path | None, typer.Option(help="The folder of the textual inversions.")] = None
-    data_dir: Annotated[Path | None, typer.Option(help="The folder of the queue, the history and the profiles.")] = None
 
     def settings(self) -> Settings:
         return load_settings({name: getattr(self, name) for name in self.__slots__})
@@ -145,6 +148,7 @@ def _open(options: ServeOptions, settings: Settings, startup: Startup, *, opens_
     opened = bind(options)
     options = replace(options, port=opened.getsockname()[1])
     startup.phase("socket")
+    gc.disable()  # until the page answers: what is imported stays, and looking through it costs a tenth of the start
     from hayate.jobs.local import LocalDesk
 
     desk = LocalDesk(settings)
@@ -154,12 +158,15 @@ def _open(options: ServeOptions, settings: Settings, startup: Startup, *, opens_
     from hayate.server.lifecycle import Lifecycle
 
     startup.phase("import web server")
-    made = create_app(desk, settings, options, lifecycle=Lifecycle(startup))
+    made = create_app(desk, settings, options, lifecycle=Lifecycle(startup), is_page_first=True)
     startup.phase("routes")
 
     def on_ready() -> None:
         startup.phase("listen")
         startup.ready()
+        made.state.late_routes.make_after(LATE_S)
+        gc.freeze()
+        gc.enable()
         _greet(options, startup)
         if opens_browser:
             _open_browser(options.url)

@@ -31,7 +31,7 @@ def check_request_names(request: TextToImage, settings: Settings) -> None:
     if request.hires is not None:
         _check_sampling(request.hires)
         check_model(request.hires.model, settings)
-        check_upscaler(request.hires.upscaler, settings)
+        check_upscaler(request.hires.upscaler, settings, is_for_latents=True)
 
 
 def check_model(name: str | None, settings: Settings) -> None:
@@ -65,9 +65,9 @@ def find_vae(name: str, settings: Settings) -> Path:
     return find_model(name, settings.vae_dir, allows_paths=False)
 
 
-def check_upscaler(name: str, settings: Settings) -> None:
+def check_upscaler(name: str, settings: Settings, *, is_for_latents: bool = False) -> None:
     """Raises: UnknownName."""
-    built_in = (*LATENT_UPSCALERS, *PIXEL_UPSCALERS)
+    built_in = (*(LATENT_UPSCALERS if is_for_latents else ()), *PIXEL_UPSCALERS)
     if name not in built_in:
         find_upscaler(name, settings.upscalers_dir, built_in)
 

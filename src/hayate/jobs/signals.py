@@ -50,6 +50,10 @@ class Signals:
         if is_late:
             wake()
 
+    @property
+    def is_cancelled(self) -> bool:
+        return self._is_cancelled
+
     def check(self) -> None:
         """Raises: Cancelled. Cost: nothing."""
         if self._is_cancelled:

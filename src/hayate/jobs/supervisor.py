@@ -36,7 +36,7 @@ class Supervisor:
         self._on_report, self._on_end = on_report, on_end
         self._lock = threading.Lock()
         self._process: WorkerProcess | None = None
-        self._asked: dict[int, asyncio.Future[Mapping[str, Any]]] = {}
+        self._asked: dict[int, tuple[Ask, asyncio.Future[Mapping[str, Any]]]] = {}
         self._number = self._failures = 0
         self._is_closing = threading.Event()
         self.state = WorkerState(phase=WorkerPhase.DOWN)
@@ -59,17 +59,19 @@ class Supervisor:
         """Raises: WorkerAway, HayateError."""
         future: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
         with self._lock:
-            if self._process is None:
+            process = self._process
+            if process is None and "problem" in self.state.facts:
                 raise WorkerAway("the worker is not there", hint="it is being started; try again in a moment")
             self._number += 1
-            number = self._number
-            self._asked[number] = future
+            ask = Ask(number=self._number, question=question, arguments=arguments)
+            self._asked[ask.number] = (ask, future)
         try:
-            self.say(Ask(number=number, question=question, arguments=arguments))
+            if process is not None:
+                process.say(ask)
             return await future
         finally:
             with self._lock:
-                self._asked.pop(number, None)
+                self._asked.pop(ask.number, None)
 
     def close(self) -> None:
         """Ends the worker; returns when it has."""
@@ -88,7 +90,7 @@ class Supervisor:
             reason = self._live()
             with self._lock:
                 self._process = None
-                asked = [*self._asked.values()]
+                asked = [future for _, future in self._asked.values()]
             for future in asked:
                 _tell(future, WorkerAway(f"there is no answer: {reason}", hint="try again"))
             restarts = self.state.restarts + (not self._is_closing.is_set())
@@ -102,9 +104,12 @@ class Supervisor:
             process = WorkerProcess(self._log, self._hear, command=self._command)
         except OSError as error:
             return f"the worker can't be started: {error.strerror}"
+        process.say(self._hello)
         with self._lock:
             self._process = process
-        process.say(self._hello)
+            early = [ask for ask, _ in self._asked.values()]
+        for ask in early:  # from before there was anybody to ask
+            process.say(ask)
         if self._is_closing.is_set():  # it was set before there was a process to end
             process.end()
         reason = process.wait()
@@ -117,9 +122,9 @@ class Supervisor:
             self.state = replace(report.state, restarts=self.state.restarts)
         elif isinstance(report, Answered):
             with self._lock:
-                future = self._asked.get(report.number)
-            if future is not None:
-                _tell(future, report.answer if report.failure is None else error_of(report.failure))
+                asked = self._asked.get(report.number)
+            if asked is not None:
+                _tell(asked[1], report.answer if report.failure is None else error_of(report.failure))
             return
         self._on_report(report)
 

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from hayate.jobs.signals import Signals
 from hayate.settings import Settings
 
 if TYPE_CHECKING:
-    from hayate.jobs.tasks.station import Task
+    from hayate.jobs.tasks.station import Trade
     from hayate.pipeline.workspace import Workspace
 
 NICE = 5
@@ -35,8 +35,8 @@ BROKEN = 70
 """The exit code of a worker whose device can't be used any more."""
 
 
-def main(tasks: Callable[[], Mapping[str, Task]] | None = None) -> int:
-    """Works until the input ends; `tasks` gives what it can do, by default what there is."""
+def main(learn: Callable[[], Trade] | None = None) -> int:
+    """Works until the input ends; `learn` gives what it can do, by default what there is."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to answer
     if hasattr(os, "nice"):
         os.nice(NICE)
@@ -46,7 +46,7 @@ def main(tasks: Callable[[], Mapping[str, Task]] | None = None) -> int:
     assert isinstance(hello, Hello)
     worker = Worker(channel, hello.settings)
     threading.Thread(target=worker.listen, args=(lines,), name="listen", daemon=True).start()
-    return worker.run(hello, tasks or _all_tasks)
+    return worker.run(hello, learn or _all_there_is)
 
 
 class Worker:
@@ -76,64 +76,64 @@ class Worker:
                 self._questions.put(command)
         os._exit(0)  # a computation can't be interrupted otherwise
 
-    def run(self, hello: Hello, tasks: Callable[[], Mapping[str, Task]]) -> int:
+    def run(self, hello: Hello, learn: Callable[[], Trade]) -> int:
         """Gets ready, then works for good."""
         started = time.perf_counter()
         self._be(phase=WorkerPhase.IMPORTING)
-        table = tasks()
-        from hayate.jobs.tasks.questions import facts
-        from hayate.pipeline.workspace import Workspace
-
+        trade = learn()
         imported_s = time.perf_counter() - started
-        with Workspace(self._settings) as workspace:
-            self._be(seconds={"import": round(imported_s, 3)}, facts=facts(self._settings))
-            threading.Thread(target=self._answer, args=(workspace,), name="answer", daemon=True).start()
+        with trade.open_workspace(self._settings) as workspace:
+            self._be(seconds={"import": round(imported_s, 3)}, facts=trade.facts(self._settings))
+            threading.Thread(target=self._answer, args=(trade, workspace), name="answer", daemon=True).start()
             if hello.model is not None:
-                self._pour(hello, workspace)
+                self._pour(hello, trade, workspace)
             self._be(phase=WorkerPhase.IDLE)
             while True:
-                self._do(self._jobs.get(), table, workspace)
+                self._do(self._jobs.get(), trade, workspace)
 
     def _be(self, **changes: Any) -> None:
         self._state = replace(self._state, **changes)
         self._channel.say(Am(state=self._state))
 
-    def _pour(self, hello: Hello, workspace: Workspace) -> None:
+    def _pour(self, hello: Hello, trade: Trade, workspace: Workspace) -> None:
         """Brings the first model into memory; if that can't be, the job that needs it will say why."""
-        from hayate.jobs.tasks.load import pour
-
         self._be(phase=WorkerPhase.LOADING)
         started = time.perf_counter()
         try:
-            name = pour(hello.model, hello.vae, self._settings, workspace)
+            name = trade.pour(hello.model, hello.vae, self._settings, workspace)
         except HayateError as error:
             print(f"{hello.model} could not be loaded: {error}", file=sys.stderr)
             return
         seconds = {**self._state.seconds, "load": round(time.perf_counter() - started, 3)}
         self._be(model=name, seconds=seconds)
 
-    def _do(self, begin: Begin, tasks: Mapping[str, Task], workspace: Workspace) -> None:
+    def _do(self, begin: Begin, trade: Trade, workspace: Workspace) -> None:
         """One job, whatever comes of it."""
         self._be(phase=WorkerPhase.BUSY)
-        is_broken = False
+        surprise: Exception | None = None
         try:
-            ended = self._done(begin, tasks, workspace)
+            ended = self._done(begin, trade, workspace)
         except Cancelled:
             ended = Ended(job=begin.job, state=State.CANCELLED)
         except HayateError as error:
             ended = Ended(job=begin.job, state=State.FAILED, failure=failure_of(error))
         except Exception as error:  # noqa: BLE001 - the door of the jobs
             traceback.print_exception(error)
-            workspace.clear()
-            is_broken = "CUDA error" in str(error)  # a device that failed once fails until the process ends
-            ended = Ended(job=begin.job, state=State.FAILED, failure=unexpected(error))
+            surprise, ended = error, Ended(job=begin.job, state=State.FAILED, failure=unexpected(error))
         self._signals.end()
         self._channel.say(ended)
-        if is_broken:
-            os._exit(BROKEN)
+        if surprise is not None:
+            self._recover(str(surprise), workspace)
         self._be(phase=WorkerPhase.IDLE)
 
-    def _done(self, begin: Begin, tasks: Mapping[str, Task], workspace: Workspace) -> Ended:
+    def _recover(self, surprise: str, workspace: Workspace) -> None:
+        """After an error that nobody foresaw nothing in memory is trusted, and a card that failed not even that."""
+        if "CUDA error" in surprise:
+            os._exit(BROKEN)
+        workspace.clear()
+        self._state = replace(self._state, model="")
+
+    def _done(self, begin: Begin, trade: Trade, workspace: Workspace) -> Ended:
         from hayate.jobs.bodies import read_body
         from hayate.jobs.tasks.station import Station
 
@@ -147,20 +147,18 @@ class Worker:
             results=Path(begin.results),
         )
         self._signals.check()
-        outcome = tasks[begin.kind](read_body(begin.kind, begin.body), station)
+        outcome = trade.tasks[begin.kind](read_body(begin.kind, begin.body), station)
         if outcome.model is not None:
             self._state = replace(self._state, model=outcome.model)
         state = State.CANCELLED if outcome.is_stopped else State.DONE
         return Ended(job=begin.job, state=state, result=outcome.result)
 
-    def _answer(self, workspace: Workspace) -> None:
+    def _answer(self, trade: Trade, workspace: Workspace) -> None:
         """Answers one question after the other, beside the work."""
-        from hayate.jobs.tasks.questions import answer
-
         while True:
             ask = self._questions.get()
             try:
-                answered = Answered(number=ask.number, answer=answer(ask, self._settings, workspace))
+                answered = Answered(number=ask.number, answer=trade.answer(ask, self._settings, workspace))
             except HayateError as error:
                 answered = Answered(number=ask.number, failure=failure_of(error))
             except Exception as error:  # noqa: BLE001 - the door of the jobs
@@ -179,10 +177,10 @@ def unexpected(error: Exception) -> Failure:
     )
 
 
-def _all_tasks() -> Mapping[str, Task]:
-    from hayate.jobs.tasks.catalogue import TASKS
+def _all_there_is() -> Trade:
+    from hayate.jobs.tasks.catalogue import TRADE
 
-    return TASKS
+    return TRADE
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from hayate.prompt.styles import StyleSheet, read_styles
 from hayate.settings import Settings
 from hayate.weights.builtin import builtin_model
 from hayate.weights.embedding_files import embedding_files
-from hayate.weights.folders import BUILT_IN, ModelEntry, find_model, list_models
+from hayate.weights.folders import BUILT_IN, ModelEntry, find_model, list_models, title_and_hash
 from hayate.weights.hashes import known_sha256
 from hayate.weights.read import read_header
 from hayate.weights.upscalers import A1111_NAMES, upscaler_files
@@ -25,6 +26,7 @@ KEPT_S = 5.0
 """A list is this old at most; a folder of many models takes a second to read."""
 
 _T = TypeVar("_T")
+_DIGITS = re.compile(r"[0-9a-fA-F]{10,64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,11 +113,15 @@ class Library:
     def find_model(self, name: str) -> str:
         """What a job calls the model that a caller calls `name`: "built-in", or its place inside the models' folder.
 
+        A hash that is known means its file.
         Raises: UnknownName, UsageError.
         """
-        folder, built_in = self._settings.models_dir, builtin_model()
-        path = find_model(name, folder, built_in, allows_paths=False)
-        return BUILT_IN if path == built_in else path.relative_to(folder).as_posix()
+        if title_and_hash(name)[0] == BUILT_IN:
+            return BUILT_IN
+        if _DIGITS.fullmatch(name) and (found := self._by_hash(name.casefold())) is not None:
+            return found
+        folder = self._settings.models_dir
+        return find_model(name, folder, builtin_model(), allows_paths=False).relative_to(folder).as_posix()
 
     def find_vae(self, name: str) -> str:
         """The same of a separate VAE.
@@ -129,6 +135,9 @@ class Library:
         """Forgets the lists, so that the next ones are read anew."""
         with self._lock:
             self._kept.clear()
+
+    def _by_hash(self, digits: str) -> str | None:
+        return next((each.name for each in self.models() if each.sha256 and each.sha256.startswith(digits)), None)
 
     def _list(self, name: str, read: Callable[[], _T]) -> _T:
         """Two callers at once may both read; that is only work done twice."""

@@ -54,15 +54,19 @@ class Preferences:
         """The settings as they are with what was chosen."""
         return changed_settings(self._base, self.chosen.settings, allows_paths=False)
 
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Raises: UsageError, UnknownName for values that can't be chosen."""
+        changed_settings(self._base, settings, allows_paths=False)
+
     def change(
         self,
         *,
         settings: Mapping[str, Any] | None = None,
         others: Mapping[str, Any] | None = None,
         page: Mapping[str, Any] | None = None,
-        **names: str | None,
+        names: Mapping[str, str | None] | None = None,
     ) -> Chosen:
-        """Lays new choices over the old ones and writes them; `model` and `vae` may be set to None.
+        """Lays new choices over the old ones and writes them; `names` has `model`, `vae` or both.
 
         A value of None takes a choice back. Raises: UsageError, UnknownName; OutputError where it can't be written.
         """
@@ -74,7 +78,7 @@ class Preferences:
                 settings=_over(before.settings, settings or {}),
                 others=_over(before.others, others or {}),
                 page=_over(before.page, page or {}),
-                **names,
+                **(names or {}),
             )
             if chosen != before:
                 self._write(chosen)

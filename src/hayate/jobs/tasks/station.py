@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from PIL import Image
 
+from hayate.jobs.messages import Ask
 from hayate.jobs.meter import Meter
 from hayate.jobs.records import Progress, Result
 from hayate.jobs.signals import Signals
-from hayate.pipeline.previews import Preview
-from hayate.pipeline.workspace import Workspace
 from hayate.settings import Settings
+
+if TYPE_CHECKING:
+    from hayate.pipeline.previews import Preview
+    from hayate.pipeline.workspace import Workspace
 
 PREVIEW_PX = 512
 PREVIEW_QUALITY = 75
@@ -63,6 +67,20 @@ class Task(Protocol):
     def __call__(self, body: Any, station: Station, /) -> Outcome:
         """Raises: HayateError; Cancelled where there is nothing to keep."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trade:
+    """What a worker can do, and with what."""
+
+    tasks: Mapping[str, Task]
+    open_workspace: Callable[[Settings], AbstractContextManager[Workspace]]
+    facts: Callable[[Settings], dict[str, Any]]
+    """What the page has at its foot."""
+    pour: Callable[[str | None, str | None, Settings, Workspace], str]
+    """Brings a model, and a VAE, into memory; its title."""
+    answer: Callable[[Ask, Settings, Workspace], dict[str, Any]]
+    """To a question. Raises: HayateError."""
 
 
 def preview_jpeg(preview: Preview) -> bytes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
@@ -11,8 +9,10 @@ from fastapi.concurrency import run_in_threadpool
 
 from hayate.errors import UsageError
 from hayate.jobs.records import JobRecord, NewJob, Result
+from hayate.server.a1111.chosen import read_options
 from hayate.server.a1111.images import decode_image, encode_file
 from hayate.server.a1111.info import info_text
+from hayate.server.a1111.options import checked_names, keep_options
 from hayate.server.a1111.replies import PicturesReply
 from hayate.server.a1111.requests import Generation, ImageToImageRequest, TextToImageRequest
 from hayate.server.a1111.route import A1111Route, AsciiJson
@@ -51,10 +51,18 @@ def _queue(service: Service, asked: Generation) -> tuple[JobRecord, Translated]:
     names = service.names()
     files = _files(service, asked) if isinstance(asked, ImageToImageRequest) else Files()
     translated = translate(asked, files, service.preferences.chosen, names)
+    if asked.override_settings and not asked.override_settings_restore_afterwards:
+        _keep(service, translated.asked.override_settings)
     job = service.desk.submit(NewJob(kind="generate", body=translated.body, client=CLIENT))
     if asked.force_task_id:
         service.tasks.remember(asked.force_task_id, job.id)
     return job, translated
+
+
+def _keep(service: Service, overrides: dict[str, Any]) -> None:
+    """The overrides hold from now on."""
+    read = read_options(overrides)
+    keep_options(service, read, checked_names(service, overrides, read))
 
 
 def _files(service: Service, asked: ImageToImageRequest) -> Files:
@@ -70,12 +78,11 @@ def _files(service: Service, asked: ImageToImageRequest) -> Files:
 def _reply(job: JobRecord, translated: Translated, asked: Generation) -> AsciiJson:
     """The pictures as they are in their files, the grid before them; what was interrupted has fewer."""
     result = job.result or Result()
-    paths: Sequence[str | Path] = [each.path for each in result.pictures]
-    has_grid = result.grid is not None and bool(translated.body["wants_grid"])
-    if has_grid and result.grid is not None:
-        paths = [result.grid, *paths]
-    info = info_text(job, translated, has_grid=has_grid)
-    images = [encode_file(path) for path in paths] if asked.send_images else []
+    grid = result.grid if translated.has_grid else None
+    paths = [each.path for each in result.pictures] if grid is None or translated.shows_pictures else []
+    info = info_text(job, translated, has_grid=grid is not None)
+    shown = ([] if grid is None else [grid]) + paths
+    images = [encode_file(path) for path in shown] if asked.send_images else []
     return AsciiJson({"images": images, "parameters": echo(asked), "info": info})
 
 

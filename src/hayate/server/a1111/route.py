@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NoReturn
 
-from fastapi import HTTPException, Request, Response
+from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 
-from hayate.errors import HayateError, JobError, QueueFull, ShuttingDown, clip
-
-logger = logging.getLogger(__name__)
+from hayate.errors import HayateError, QueueFull, ShuttingDown, clip
 
 TIME_HEADER = "X-Process-Time"
 NOTES_HEADER = "X-Hayate-Notes"
@@ -35,7 +33,10 @@ class StrictRequest(Request):
 
     async def json(self) -> Any:
         if not hasattr(self, "_strict"):
-            self._strict = json.loads(await self.body(), parse_constant=_refuse_constant)
+            try:
+                self._strict = json.loads(await self.body(), parse_constant=_refuse_constant)
+            except (RecursionError, UnicodeDecodeError) as error:
+                raise json.JSONDecodeError(f"unreadable: {type(error).__name__}", "", 0) from error
         return self._strict
 
 
@@ -49,7 +50,7 @@ class A1111Route(APIRoute):
             started = time.perf_counter()
             try:
                 response = await handle(StrictRequest(request.scope, request.receive))
-            except Exception as error:  # noqa: BLE001 - the door: whatever is wrong, a caller gets A1111's JSON
+            except (HayateError, RequestValidationError, HTTPException) as error:
                 response = error_reply(error)
             response.headers[TIME_HEADER] = f"{time.perf_counter() - started:.4f}"
             return response
@@ -57,28 +58,15 @@ class A1111Route(APIRoute):
         return answer
 
 
-def error_reply(error: Exception) -> Response:
-    """An error as A1111 says it; one that is nobody's mistake but ours is logged whole and told without its insides."""
+def error_reply(error: HayateError | RequestValidationError | HTTPException) -> Response:
+    """An error as A1111 says it; what nobody foresaw is the application's to answer."""
     if isinstance(error, HayateError):
         retry = {"Retry-After": str(error.retry_after_s)} if isinstance(error, QueueFull | ShuttingDown) else {}
-        name = error.type_ if isinstance(error, JobFailed) else type(error).__name__
-        return _reply(error.http_status, name, str(error), error.message, retry)
+        return _reply(error.http_status, type(error).__name__, str(error), error.message, retry)
     if isinstance(error, RequestValidationError):
         faults = [_fault(each) for each in error.errors()[:_SHOWN_ERRORS]]
         return _reply(422, "RequestValidationError", faults, "; ".join(each["msg"] for each in faults))
-    if isinstance(error, HTTPException):
-        return _reply(error.status_code, "HTTPException", error.detail, "", dict(error.headers or {}))
-    logger.error("a call of the API failed", exc_info=error)
-    return _reply(500, "InternalError", "something went wrong in the server; its log has the details", "")
-
-
-class JobFailed(JobError):
-    """A job that a call waited for has failed; the reply says why in the failure's own words."""
-
-    def __init__(self, type_: str, message: str, *, hint: str = "", status: int = 500) -> None:
-        super().__init__(message, hint=hint)
-        self.type_ = type_
-        self.http_status = status
+    return _reply(error.status_code, "HTTPException", error.detail, "", dict(error.headers or {}))
 
 
 def _reply(status: int, error: str, detail: Any, errors: str, headers: dict[str, str] | None = None) -> Response:

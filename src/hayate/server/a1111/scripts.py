@@ -29,6 +29,10 @@ class Planned:
     body: Mapping[str, Any] | None = None
     """The part `script` of the job; None where the request alone says it."""
     notes: tuple[str, ...] = ()
+    has_sheet: bool = False
+    """Whether a sheet of all pictures comes before them."""
+    shows_pictures: bool = True
+    """Whether the pictures come with their sheet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +103,8 @@ def _xyz_plot(arguments: Arguments, request: TextToImage, names: Names) -> Plann
             body[axis] = f"{title}={_axis_values(arguments, axis.upper())}"
     if len(body) == 1:
         raise UsageError("the plot has no axis", hint="script_args: the number or the name of an axis, and its values")
-    return Planned(request=request, body=body)
+    shows_pictures = bool(arguments.get("Include Sub Images"))
+    return Planned(request=request, body=body, has_sheet=True, shows_pictures=shows_pictures)
 
 
 def _axis_values(arguments: Arguments, axis: str) -> str:
@@ -121,7 +126,8 @@ def _prompt_matrix(arguments: Arguments, request: TextToImage, names: Names) -> 
         "delimiter": arguments.text("Select joining char").casefold(),
     }
     note = () if request.batch_size in (None, 1) and request.batch_count in (None, 1) else (_ONE_EACH,)
-    return Planned(request=replace(request, batch_size=1, batch_count=1), body=body, notes=note)
+    one_each = replace(request, batch_size=1, batch_count=1)
+    return Planned(request=one_each, body=body, notes=note, has_sheet=True)
 
 
 _ONE_EACH = "one picture is made for each prompt of the matrix"

@@ -39,6 +39,10 @@ class Translated:
     asked: Generation
     """The call with its infotext filled in."""
     notes: tuple[str, ...]
+    has_grid: bool
+    """Whether all pictures in one come first."""
+    shows_pictures: bool
+    """Whether the pictures come with it."""
 
 
 def translate(asked: Generation, files: Files, chosen: Chosen, names: Names) -> Translated:
@@ -54,8 +58,11 @@ def translate(asked: Generation, files: Files, chosen: Chosen, names: Names) -> 
     script = plan_script(asked.script_name, asked.script_args, request, names)
     request = request if script is None else script.request
     validate(request)
+    body = _body(asked, request, options, script)
     return Translated(
-        body=_body(asked, request, options, script),
+        body=body,
+        has_grid=body["wants_grid"] or (script is not None and script.has_sheet),
+        shows_pictures=script is None or script.shows_pictures,
         request=request,
         asked=asked,
         notes=(*said, *names.notes, *(() if script is None else script.notes)),
@@ -63,7 +70,6 @@ def translate(asked: Generation, files: Files, chosen: Chosen, names: Names) -> 
 
 
 def _body(asked: Generation, request: TextToImage, options: Options, script: Planned | None) -> dict[str, Any]:
-    has_grid = options.value("return_grid") or options.value("grid_save")
     saves = asked.save_images and not asked.do_not_save_samples and options.value("samples_save")
     return {
         "request": said(request),
@@ -71,7 +77,7 @@ def _body(asked: Generation, request: TextToImage, options: Options, script: Pla
         "settings": dict(options.settings),
         "saves_pictures": saves,
         "saves_grid": asked.save_images and not asked.do_not_save_grid and options.value("grid_save"),
-        "wants_grid": asked.save_images and not asked.do_not_save_grid and has_grid,
+        "wants_grid": asked.save_images and not asked.do_not_save_grid and options.value("return_grid"),
         "preview_every": _preview_every(options),
         "script": None if script is None or script.body is None else dict(script.body),
     }

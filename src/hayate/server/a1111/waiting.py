@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
+from typing import Any
 
 from fastapi import HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
 
 from hayate.errors import UnknownJob
 from hayate.jobs.desk import Desk
-from hayate.jobs.records import JobRecord, State
-from hayate.server.a1111.route import JobFailed
+from hayate.jobs.records import JobRecord, NewJob, State, error_of
+from hayate.server.a1111.service import CLIENT, Service
 
 GONE = 499
 """The caller closed the connection; nobody reads this status, but logs do."""
@@ -20,7 +23,7 @@ async def finished(desk: Desk, job: JobRecord, request: Request) -> JobRecord:
     """The job when it has ended, done or cancelled.
 
     A caller that closes the connection ends the job within a step.
-    Raises: JobFailed; HTTPException where the caller is gone.
+    Raises: HayateError, that of a job that failed; HTTPException where the caller is gone.
     """
     ended = asyncio.ensure_future(desk.wait(job.id))
     gone = asyncio.ensure_future(_gone(request))
@@ -38,10 +41,15 @@ async def finished(desk: Desk, job: JobRecord, request: Request) -> JobRecord:
                 await asyncio.to_thread(desk.cancel, job.id)
 
 
+async def done(service: Service, kind: str, body: Mapping[str, Any], request: Request) -> JobRecord:
+    """A job of that kind, queued and waited for. Raises: as `finished` does, and what queueing raises."""
+    job = await run_in_threadpool(service.desk.submit, NewJob(kind=kind, body=body, client=CLIENT))
+    return await finished(service.desk, job, request)
+
+
 def _checked(job: JobRecord) -> JobRecord:
     if job.state is State.FAILED and job.failure is not None:
-        failure = job.failure
-        raise JobFailed(failure.type, failure.message, hint=failure.hint, status=failure.status)
+        raise error_of(job.failure)
     return job
 
 

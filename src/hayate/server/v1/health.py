@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
@@ -57,9 +57,3 @@ def metrics(request: Request) -> Response:
 async def worker(desk: TheDesk) -> WorkerView:
     """What the worker is at, how its start went, and what it computes with."""
     return worker_view(desk.worker())
-
-
-@router.get("/internal/profile-startup")
-async def profile_startup(desk: TheDesk, lifecycle: TheLifecycle) -> dict[str, Any]:
-    """Where the time of the start went, the worker's too; with `hayate serve --profile` every import."""
-    return lifecycle.startup.as_object(desk.worker().seconds)

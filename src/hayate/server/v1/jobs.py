@@ -11,16 +11,15 @@ from hayate.errors import UsageError
 from hayate.jobs.records import NewJob, State
 from hayate.server.v1.doors import NamedJob, TheDesk, TheSettings
 from hayate.server.v1.input_names import with_input_paths
-from hayate.server.v1.schemas import Error, JobsView, JobView, NewJobBody, job_view
+from hayate.server.v1.schemas import JobsView, JobView, NewJobBody, job_view
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-FULL: dict[int | str, dict[str, Any]] = {
-    503: {"model": Error, "description": "too many jobs wait, or the server ends; see Retry-After"}
-}
-REUSED: dict[int | str, dict[str, Any]] = {409: {"model": Error, "description": "the key was another body's"}}
-REFUSED: dict[int | str, dict[str, Any]] = {422: {"model": Error, "description": "not a job that can be done"}}
-MISSING: dict[int | str, dict[str, Any]] = {404: {"model": Error, "description": "no job has this id"}}
+Answers = dict[int | str, dict[str, Any]]
+FULL: Answers = {503: {"description": "too many jobs wait, or the server ends; see Retry-After"}}
+REUSED: Answers = {409: {"description": "the key was another body's"}}
+REFUSED: Answers = {422: {"description": "not what can be done; the hint says what could"}}
+MISSING: Answers = {404: {"description": "there is none of this name"}}
 
 
 @router.post("", status_code=202, responses={**REFUSED, **REUSED, **FULL})

@@ -12,14 +12,6 @@ from hayate.server.v1.input_names import with_input_names
 JobId = Annotated[str, Field(description="26 letters and digits that sort by time")]
 
 
-class Error(BaseModel):
-    """Every answer that is no success."""
-
-    error: str = Field(description="the class of the failure, such as UnknownName")
-    message: str
-    hint: str = Field(description="what to do about it")
-
-
 class NewJobBody(BaseModel):
     """A job to be done."""
 

@@ -258,5 +258,6 @@ NOT_SHOWN = {
     "request.start.mask": "the canvas",
     "request.start.extend_px": "four controls, one for each side",
     "request.device": "the server's: its worker has one device",
+    "request.extensions": "a group of controls for each extension that has some",
 }
 """Fields of a request without a control of their own, and why."""

@@ -12,6 +12,8 @@ TITLES = {
     "upscalers_dir": ("Upscalers", "アップスケーラーのフォルダー"),
     "upscaler_tile_px": ("Tile", "タイルの大きさ"),
     "upscaler_overlap_px": ("Overlap", "タイルの重なり"),
+    "extensions_dir": ("Extensions", "拡張機能のフォルダー"),
+    "extension_import_s": ("Import limit", "読み込みの制限時間"),
     "styles_file": ("Styles", "スタイルのファイル"),
     "outputs_dir": ("Pictures", "画像の保存先"),
     "format": ("Format", "画像形式"),
@@ -40,6 +42,7 @@ TITLES = {
     "rng": ("Random numbers", "乱数"),
     "ensd": ("Eta noise seed delta", "ENSD"),
     "comma_backtrack": ("Comma backtrack", "カンマでの区切り"),
+    "a1111_unknown_names": ("Unknown names", "不明な名前"),
 }
 JAPANESE = {
     "models_dir": "チェックポイントの置き場所。サブフォルダーも含みます。",
@@ -49,6 +52,8 @@ JAPANESE = {
     "upscalers_dir": "アップスケーラーの置き場所。サブフォルダーも含みます。追加パッケージ `upscalers` が必要です。",
     "upscaler_tile_px": "アップスケーラーが一度に処理する部分の一辺。0 は画像全体を一度に処理します。",
     "upscaler_overlap_px": "隣り合う部分が重なる幅。",
+    "extensions_dir": "拡張機能の置き場所。一つずつ別のフォルダーに入れます。",
+    "extension_import_s": "拡張機能の読み込みを待つ秒数。過ぎると、その拡張機能は外されます。",
     "styles_file": "A1111 のスタイル:名前、プロンプト、ネガティブプロンプト。",
     "outputs_dir": "保存先を指定しないときの画像の保存場所。",
     "format": "画像を保存する形式。",
@@ -77,17 +82,19 @@ JAPANESE = {
     "rng": "ノイズを作る場所。GPU がないとき `GPU` は `NV`(CUDA と同じ乱数を計算)になります。",
     "ensd": "最初のノイズの後でシードに加える数。NovelAI は 31337。",
     "comma_backtrack": "チャンクが一杯のとき、カンマまで戻って区切れるトークン数。",
+    "a1111_unknown_names": "A1111 の API で不明なサンプラーなどの扱い:エラー、または DPM++ 2M で代用して注記。",
 }
 
 SETTINGS_STRINGS: dict[str, tuple[str, str]] = {
     "tab.settings": ("Settings", "設定"),
-    "group.set_page": ("This page", "このページ"),
     "group.set_pictures": ("Pictures", "画像の既定値"),
     "group.set_prompts": ("Prompts and noise", "プロンプトとノイズ"),
     "group.set_files": ("Saving", "保存"),
     "group.set_speed": ("Computing", "計算"),
     "group.set_memory": ("Memory", "メモリ"),
+    "group.set_api": ("AUTOMATIC1111's API", "AUTOMATIC1111 の API"),
     "group.set_upscalers": ("Upscalers", "アップスケーラー"),
+    "group.set_extensions": ("Extensions", "拡張機能"),
     "group.set_paths": ("Folders", "フォルダー"),
     "unchanged": ("unchanged", "変更なし"),
     "settings.note": (
@@ -105,9 +112,7 @@ SETTINGS_STRINGS: dict[str, tuple[str, str]] = {
     "settings.search": ("Find a setting", "設定を検索"),
     "settings.save": ("Apply settings", "設定を適用"),
     "settings.reset": ("Back to what was saved", "保存済みの値に戻す"),
-    "settings.now": ("now", "現在"),
     "js.settings.saved": ("The settings are saved.", "設定を保存しました。"),
-    "js.settings.unchanged": ("Nothing was changed.", "変更はありません。"),
     "js.settings.changed": ("{count} changed", "{count} 件変更"),
     "js.settings.automatic": ("automatic", "自動"),
     "js.settings.now": ("now {value}", "現在 {value}"),

@@ -51,6 +51,11 @@ class Standing:
         return self.is_on and self.found.is_usable and not self.problem
 
     @property
+    def has_panel(self) -> bool:
+        """Whether the page asks for it, with the controls of its manifest."""
+        return self.acts and self.is_for_jobs and bool(self.manifest.controls)
+
+    @property
     def is_for_jobs(self) -> bool:
         """Whether it has hooks that act on jobs, and not only things that are asked for by their names."""
         return any(not HOOKS[kind].is_chosen for kind in self.manifest.hooks)

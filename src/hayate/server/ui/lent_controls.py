@@ -36,15 +36,20 @@ def lent_controls(session: Session, language: str) -> Lent:
     groups: list[Group] = []
     strings: dict[str, str] = {}
     for each in session.standings:
-        if not (each.acts and each.is_for_jobs and each.manifest.controls):
+        if not each.has_panel:
             continue
         controls = tuple(_control(each, declared) for declared in each.manifest.controls)
-        groups.append(Group(id=f"extension-{each.name}", look="switched", controls=controls))
-        strings[f"group.extension-{each.name}"] = each.manifest.title
+        groups.append(Group(id=panel_id(each), look="switched", controls=controls))
+        strings[f"group.{panel_id(each)}"] = each.manifest.title
         for control, declared in zip(controls, each.manifest.controls, strict=True):
             strings[control.key] = declared.text(language)
             strings[f"{control.key}.help"] = declared.help.get(language) or declared.help.get("en", "")
     return Lent(groups=tuple(groups), strings=tuple(strings.items()))
+
+
+def panel_id(owner: Standing) -> str:
+    """The group of an extension's controls."""
+    return f"extension-{owner.name}"
 
 
 def _control(owner: Standing, declared: Declared) -> Control:

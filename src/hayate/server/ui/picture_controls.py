@@ -165,7 +165,8 @@ def _axis(letter: str) -> tuple[Control, Control]:
     )
 
 
-_MATRIX, _LOOPBACK, _UPSCALE, _LINES = "prompt matrix", "loopback", "sd upscale", "prompts from file"
+_MATRIX, _LINES = "prompt matrix", "prompts from file"
+_LOOPBACK, _UPSCALE, _OUTPAINTING = "loopback", "sd upscale", "outpainting"
 SCRIPT = Group(
     id="script",
     controls=(
@@ -186,6 +187,10 @@ SCRIPT = Group(
         of_script(_LINES, "text", "text", default="", rows=6),
         of_script(_LINES, "has_next_seeds", "switch", default=False, span=6),
         of_script(_LINES, "has_one_seed", "switch", default=False, span=6),
+        *(
+            of_script(_OUTPAINTING, f"{side}_px", "number", default=128, low=0, high=4096, step=8, span=3)
+            for side in ("left", "top", "right", "bottom")
+        ),
     ),
 )
 
@@ -221,7 +226,7 @@ FROM_NOISE = Group(
     id="script",
     controls=(
         replace(SCRIPT.controls[0], source="scripts_from_noise"),
-        *(each for each in SCRIPT.controls[1:] if not each.shown_when.endswith((_LOOPBACK, _UPSCALE))),
+        *(each for each in SCRIPT.controls[1:] if not each.shown_when.endswith((_LOOPBACK, _UPSCALE, _OUTPAINTING))),
     ),
 )
 """The scripts that need no picture to start from."""

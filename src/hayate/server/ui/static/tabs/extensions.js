@@ -10,7 +10,14 @@ export async function mount(root) {
 
 async function load(root) {
   const rows = await call("/v1/extensions");
-  const titles = ["name", "on", "adds", "import", "hooks", "about"].map((each) => say(`extensions.${each}`));
+  const titles = [
+    say("extensions.name"),
+    say("extensions.on"),
+    say("extensions.adds"),
+    say("extensions.import"),
+    say("extensions.hooks"),
+    say("extensions.about"),
+  ];
   part(root, "list").replaceChildren(table(titles, rows.map((each) => row(root, each))));
 }
 
@@ -34,7 +41,7 @@ function switchOf(root, { name, state }) {
       const isOn = box.checked;
       try {
         await call(`/v1/extensions/${encodeURIComponent(name)}`, { method: "PATCH", body: { is_on: isOn } });
-        toast(say(isOn ? "extensions.is on" : "extensions.is off", { name }));
+        toast(isOn ? say("extensions.is on", { name }) : say("extensions.is off", { name }));
       } finally {
         await load(root);
       }

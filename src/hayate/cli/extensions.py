@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 
-from hayate.cli.group import MAIN, WithMain
 from hayate.extensions.installing import Installer
 from hayate.extensions.listing import Row, list_extensions
 from hayate.extensions.state import StateFile
@@ -19,13 +18,19 @@ from hayate.extensions.switching import switch
 from hayate.flags import given
 from hayate.settings import Settings, load_settings
 
-app = typer.Typer(cls=WithMain, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Name = Annotated[str, typer.Argument(help="The extension's name.")]
 
 
-@app.command(name=MAIN, hidden=True)
+@app.callback(invoke_without_command=True)
+def extensions(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show what others add to Hayate, install more of it, and switch it on and off."""
+    if context.invoked_subcommand is None:
+        list_all(as_json)
+
+
 @app.command(name="list")
 def list_all(as_json: AsJson = False) -> None:
     """Show every extension: what it adds, whether it acts, and what it took when it was last in use."""

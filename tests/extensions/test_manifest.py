@@ -138,3 +138,10 @@ def test_every_hook_says_what_it_is() -> None:
     for kind in HOOKS.values():
         assert kind.doc.endswith(".")
         assert kind.is_a
+
+
+def test_the_manifest_of_the_guide_can_be_read() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "extensions.md").read_text(encoding="utf-8")
+    [example] = [block for block in page.split("```toml\n")[1:] if block.startswith("name = ")]
+    found = parse_raw(example.partition("```")[0].encode())
+    assert (found.name, found.hayate, found.controls[0].key) == ("detailer", ">=0.1, <1", "denoising")

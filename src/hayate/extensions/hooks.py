@@ -174,12 +174,3 @@ HOOKS: Mapping[str, HookKind] = MappingProxyType(
     }
 )
 """Every kind of hook. Controls are no hook: they are data of the manifest."""
-
-
-def hooks_table() -> str:
-    """The table of docs/extensions.md."""
-    rows = "\n".join(
-        f"| `{name}` | {kind.doc} | {kind.is_a} | {'who names it' if kind.is_chosen else 'every job'} |"
-        for name, kind in HOOKS.items()
-    )
-    return f"| Hook | What it does | What its object is | Acts for |\n|---|---|---|---|\n{rows}\n"

@@ -113,12 +113,13 @@ has `choices`.
 - **It hangs later.** That is not caught: a hook that never returns holds up its job.
 - **It prints.** Its output goes to `extensions/NAME.log` in the data folder. What a C library writes past Python goes
   where such output goes otherwise.
-- **It wants another torch.** `install` asks pip what it would do before anything is touched, and refuses where that would
-  change a package that is here. Packages come as wheels only: a source distribution runs code to say what it needs.
-- **It gives something else than it promised**: latents that are not finite or of another shape, a picture of floats. That
-  counts as a failure.
-- **It changes pictures.** Then it is named: the infotext has `Extensions: detailer 1.0.0`, and Hayate's own record what was
-  said to it, so that the picture can be made again from its file.
+- **It wants another torch.** `install` asks pip what it would do before anything is touched, and refuses where that
+  would change a package that is here. Packages come as wheels only: a source distribution runs code to say what it
+  needs.
+- **It gives something else than it promised**: latents that are not finite or of another shape, a picture of floats.
+  That counts as a failure.
+- **It changes pictures.** Then it is named: the infotext has `Extensions: detailer 1.0.0`, and Hayate's own record what
+  was said to it, so that the picture can be made again from its file.
 
 Extensions are programs that run with your rights. Install those that you would run otherwise.
 
@@ -142,8 +143,8 @@ hayate extensions install examples/detailer
 hayate generate "a red sun over purple mountains, sea" --extension detailer.denoising=0.5
 ```
 
-Its detectors are files of its folder `detectors/`, each with a function `detect(picture)` that gives masks. The one that
-is there finds patches of strong colour, and needs no model; one for faces has the same form:
+Its detectors are files of its folder `detectors/`, each with a function `detect(picture)` that gives masks. The one
+that is there finds patches of strong colour, and needs no model; one for faces has the same form:
 
 ```python
 from ..region import Region
@@ -160,8 +161,8 @@ The scripts are extensions by the same hook:
 |---|---|---|
 @OWN@
 
-`--disable-extra-extensions` leaves out all others, `--disable-all-extensions` these too. Extensions for A1111 (`scripts/`,
-`install.py`, `javascript/`) are recognised in the folder and named; their code is not run.
+`--disable-extra-extensions` leaves out all others, `--disable-all-extensions` these too. Extensions for A1111
+(`scripts/`, `install.py`, `javascript/`) are recognised in the folder and named; their code is not run.
 """
 
 

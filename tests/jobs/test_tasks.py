@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -376,6 +377,17 @@ def test_a_measurement_is_kept_and_a_cancelled_one_is_not(bench: Bench, settings
     assert {path: path.read_bytes() for path in settings.data_dir.rglob("*") if path.is_file()} == kept
     with pytest.raises(UnknownName, match="nearest: quick"):
         bench.do("bench", preset="quik")
+
+
+def test_a_cancel_in_the_middle_of_a_trial_ends_the_search_with_what_is_known(bench: Bench, settings: Settings) -> None:
+    timer = threading.Timer(1.0, bench.signals.cancel, ("job",))  # while the trial's process imports torch
+    timer.start()
+    outcome = bench.do("tune", model="tiny", width_px=64, height_px=64, budget_s=60.0)
+    timer.join()
+    assert outcome.is_stopped
+    assert outcome.result.facts["is_interrupted"] is True
+    assert outcome.result.facts["rows"] == []
+    assert not list(settings.data_dir.glob("profiles/*"))
 
 
 def test_models_are_loaded_and_given_up(bench: Bench, settings: Settings) -> None:

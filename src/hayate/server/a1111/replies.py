@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Reply(BaseModel):
     """An answer; some of A1111's names begin with `model_`, which pydantic would keep to itself."""
 
-    model_config = ConfigDict(protected_namespaces=())
+    model_config = ConfigDict(protected_namespaces=(), defer_build=True)
 
 
 class PicturesReply(Reply):

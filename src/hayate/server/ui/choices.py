@@ -89,8 +89,12 @@ def _axes(settings: Settings) -> tuple[str, ...]:
 
 
 def _scripts(settings: Settings) -> tuple[str, ...]:
+    return (*_scripts_from_noise(settings), "loopback", "sd upscale")
+
+
+def _scripts_from_noise(settings: Settings) -> tuple[str, ...]:
     del settings
-    return ("x/y/z plot", "prompt matrix", "prompts from file", "loopback", "sd upscale")
+    return ("x/y/z plot", "prompt matrix", "prompts from file")
 
 
 def _styles(settings: Settings) -> tuple[str, ...]:
@@ -112,6 +116,7 @@ SOURCES: Mapping[str, Callable[[Settings], tuple[str, ...]]] = MappingProxyType(
         "attention": _attention,
         "axes": _axes,
         "scripts": _scripts,
+        "scripts_from_noise": _scripts_from_noise,
         "styles": _styles,
     }
 )

@@ -11,11 +11,13 @@ from typing import Any
 from hayate.errors import UsageError, clip
 from hayate.settings import Settings
 
+METHODS = ("deepcache", "tome", "s_min_uncond")
+"""Of the approximate methods those that have a control."""
 OPEN = MappingProxyType(
     {
         **{f"request.{name}": None for name in ("eta", "sigma_min", "sigma_max", "rho", "refiner", "dtype")},
         **{f"request.seed_resize_from_{side}_px": None for side in "wh"},
-        **{f"asked.{name}": None for name in ("deepcache", "tome", "s_min_uncond")},
+        **{f"asked.{name}": None for name in METHODS},
         "request.styles": (),
         "script.name": None,
     }
@@ -42,6 +44,7 @@ def fill_from_text(text: str, settings: Settings) -> Filled:
     """
     from hayate.pipeline.infotext import parse_infotext
     from hayate.pipeline.pasted import paste
+    from hayate.runtime.asked import Asked
     from hayate.weights.upscalers import upscaler_names
 
     info = parse_infotext(text)
@@ -50,13 +53,15 @@ def fill_from_text(text: str, settings: Settings) -> Filled:
     pasted = paste(info, {"start"}, upscaler_names(settings.upscalers_dir))
     given = _given(pasted.request)
     values: dict[str, Any] = {**OPEN, **{f"request.{name}": given[name] for name in given if name != "hires"}}
-    values |= {f"asked.{name}": value for name, value in _given(pasted.asked).items()}
+    methods = {name: value for name, value in _all(pasted.asked).items() if value != _all(Asked())[name]}
+    values |= {f"asked.{name}": value for name, value in methods.items() if name in METHODS}
     hires = pasted.request.hires
     if hires is not None:
         values |= {f"request.hires.{name}": value for name, value in _all(hires).items()}
     for name, value in pasted.start.items():
         values |= _start_values(name, value)
     model, notes = _model(info.parameters, settings)
+    notes += [f"{name.replace('_', ' ')} can be asked for by the API only" for name in methods if name not in METHODS]
     groups = {
         "hires": hires is not None,
         "variation": pasted.request.subseed_strength is not None or pasted.request.seed_resize_from_w_px is not None,

@@ -150,16 +150,22 @@ OUTPUT = Group(
     ),
 )
 
-_XYZ, _LOOPBACK, _UPSCALE = ("script.name=" + name for name in ("x/y/z plot", "loopback", "sd upscale"))
+
+def of_script(name: str, field: str, kind: Kind, **rest: object) -> Control:
+    """The control of a script's field; it is there while the script is chosen."""
+    words: dict[str, object] = {"shown_when": f"script.name={name}", **rest}
+    return Control(key=f"script.{field}", kind=kind, **words)  # pyright: ignore[reportArgumentType]
 
 
 def _axis(letter: str) -> tuple[Control, Control]:
+    plot = "x/y/z plot"
     return (
-        Control(key=f"script.{letter}.axis", kind="choice", source="axes", empty="none", span=4, shown_when=_XYZ),
-        Control(key=f"script.{letter}.values", kind="text", default="", span=8, shown_when=_XYZ),
+        of_script(plot, f"{letter}.axis", "choice", source="axes", empty="none", span=4),
+        of_script(plot, f"{letter}.values", "text", default="", span=8),
     )
 
 
+_MATRIX, _LOOPBACK, _UPSCALE, _LINES = "prompt matrix", "loopback", "sd upscale", "prompts from file"
 SCRIPT = Group(
     id="script",
     controls=(
@@ -167,43 +173,19 @@ SCRIPT = Group(
         *_axis("x"),
         *_axis("y"),
         *_axis("z"),
-        Control(key="script.loops", kind="slider", default=4, low=1, high=32, step=1, span=6, shown_when=_LOOPBACK),
-        Control(
-            key="script.final_strength",
-            kind="slider",
-            default=0.5,
-            low=0,
-            high=1,
-            step=0.01,
-            span=6,
-            shown_when=_LOOPBACK,
-        ),
-        Control(
-            key="script.upscaler",
-            kind="choice",
-            source="upscalers",
-            default="Lanczos",
-            span=4,
-            shown_when=_UPSCALE,
-        ),
-        Control(key="script.scale", kind="slider", default=2.0, low=1, high=4, step=0.05, span=4, shown_when=_UPSCALE),
-        Control(
-            key="script.overlap_px",
-            kind="slider",
-            default=64,
-            low=0,
-            high=256,
-            step=8,
-            span=4,
-            shown_when=_UPSCALE,
-        ),
-        Control(
-            key="script.text",
-            kind="text",
-            default="",
-            rows=6,
-            shown_when="script.name=prompts from file",
-        ),
+        of_script(_MATRIX, "delimiter", "choice", choices=("comma", "space"), default="comma", span=6),
+        of_script(_MATRIX, "is_at_start", "switch", default=False, span=6),
+        of_script(_MATRIX, "is_negative", "switch", default=False, span=6),
+        of_script(_MATRIX, "has_different_seeds", "switch", default=False, span=6),
+        of_script(_LOOPBACK, "loops", "slider", default=4, low=1, high=1000, step=1, slider_high=32, span=4),
+        of_script(_LOOPBACK, "final_denoising", "slider", default=0.5, low=0, high=1, step=0.01, span=4),
+        of_script(_LOOPBACK, "curve", "choice", choices=("linear", "aggressive", "lazy"), default="linear", span=4),
+        of_script(_UPSCALE, "upscaler", "choice", source="upscalers", default="Lanczos", span=4),
+        of_script(_UPSCALE, "scale", "slider", default=2.0, low=1, high=8, step=0.05, slider_high=4, span=4),
+        of_script(_UPSCALE, "overlap_px", "slider", default=64, low=0, high=1024, step=8, slider_high=256, span=4),
+        of_script(_LINES, "text", "text", default="", rows=6),
+        of_script(_LINES, "has_next_seeds", "switch", default=False, span=6),
+        of_script(_LINES, "has_one_seed", "switch", default=False, span=6),
     ),
 )
 
@@ -235,9 +217,18 @@ OUTPAINT = Group(
 )
 START_DETAILS = Control(key=f"{_START}.noise_multiplier", kind="number", default=1.0, low=0, high=10, step=0.01, span=3)
 
+FROM_NOISE = Group(
+    id="script",
+    controls=(
+        replace(SCRIPT.controls[0], source="scripts_from_noise"),
+        *(each for each in SCRIPT.controls[1:] if not each.shown_when.endswith((_LOOPBACK, _UPSCALE))),
+    ),
+)
+"""The scripts that need no picture to start from."""
+
 TXT2IMG = Tab(
     id="txt2img",
-    groups=(PROMPT, STYLES, SAMPLING, SIZE, GUIDANCE, VARIATION, HIRES, REFINER, SPEED, DETAILS, OUTPUT, SCRIPT),
+    groups=(PROMPT, STYLES, SAMPLING, SIZE, GUIDANCE, VARIATION, HIRES, REFINER, SPEED, DETAILS, OUTPUT, FROM_NOISE),
 )
 IMG2IMG = Tab(
     id="img2img",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Cookie, Header, Query
+from fastapi import APIRouter, Cookie, Header, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel, Field
 
@@ -18,12 +18,13 @@ from hayate.request import MAX_PROMPT_CHARACTERS
 from hayate.server.ui.choices import SOURCES, choices_of
 from hayate.server.ui.handed_in import handed_in
 from hayate.server.ui.model_facts import model_facts
-from hayate.server.ui.page import THEMES, render_page
+from hayate.server.ui.page import THEMES, page_file
 from hayate.server.ui.pasting import fill_from_picture, fill_from_text
-from hayate.server.ui.static_files import static_files
+from hayate.server.ui.static_files import StaticFile, static_files
 from hayate.server.ui.strings import choose_language
 from hayate.server.ui.style_sheet import delete_style, save_style, with_styles
 from hayate.server.ui.tokens import count_prompts
+from hayate.server.ui.tools import tools_router
 from hayate.settings import Settings
 
 LANGUAGE_COOKIE = "hayate_language"
@@ -39,30 +40,36 @@ def ui_router(desk: Desk, settings: Settings, options: object = None) -> APIRout
     _add_status(router, desk)
     _add_prompts(router, settings)
     _add_styles(router, settings)
+    router.include_router(tools_router(desk, settings))
     return router
 
 
 def _add_page(router: APIRouter, settings: Settings) -> None:
     @router.get("/", response_class=HTMLResponse)
     def page(
+        request: Request,
         accept_language: Annotated[str, Header()] = "",
         hayate_language: Annotated[str | None, Cookie()] = None,
         hayate_theme: Annotated[str, Cookie()] = "auto",
-    ) -> HTMLResponse:
+    ) -> Response:
         language = choose_language(hayate_language, accept_language)
         theme = hayate_theme if hayate_theme in THEMES else "auto"
-        html = render_page(language, theme, asdict(settings))
-        return HTMLResponse(html, headers={"Cache-Control": "no-cache", "Vary": "Cookie, Accept-Language"})
+        return _sent(page_file(language, theme, settings), request, "Cookie, Accept-Language, Accept-Encoding")
 
     @router.get("/static/{path:path}")
-    def static(path: str, if_none_match: Annotated[str, Header()] = "") -> Response:
+    def static(path: str, request: Request) -> Response:
         file = static_files().get(path)
-        if file is None:
-            return Response(status_code=404)
-        headers = {"Cache-Control": "no-cache", "ETag": file.tag}
-        if file.tag in if_none_match:
-            return Response(status_code=304, headers=headers)
+        return Response(status_code=404) if file is None else _sent(file, request, "Accept-Encoding")
+
+
+def _sent(file: StaticFile, request: Request, vary: str) -> Response:
+    """The file, packed where the browser can unpack it, or nothing where it has it already."""
+    headers = {"Cache-Control": "no-cache", "ETag": file.tag, "Vary": vary}
+    if file.tag in request.headers.get("If-None-Match", ""):
+        return Response(status_code=304, headers=headers)
+    if "gzip" not in request.headers.get("Accept-Encoding", ""):
         return Response(file.content, media_type=file.media_type, headers=headers)
+    return Response(file.packed, media_type=file.media_type, headers={**headers, "Content-Encoding": "gzip"})
 
 
 def _add_lists(router: APIRouter, settings: Settings) -> None:

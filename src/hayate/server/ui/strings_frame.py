@@ -13,7 +13,6 @@ FRAME: dict[str, tuple[str, str]] = {
     "theme.dark": ("Dark", "ダーク"),
     "refresh": ("Look for files again", "一覧を更新"),
     "queue": ("Queue", "待ち行列"),
-    "links": ("Links", "リンク"),
     "link.api": ("API", "API"),
     "link.profile": ("Start-up profile", "起動プロファイル"),
     "footer": ("What computes here", "実行環境"),
@@ -44,7 +43,6 @@ FRAME: dict[str, tuple[str, str]] = {
     "none": ("none", "なし"),
     "no": ("off", "オフ"),
     "same": ("as the first pass", "1回目と同じ"),
-    "js.loading torch": ("torch is loading… ({seconds} s)", "torch を読み込み中… ({seconds} 秒)"),
     "js.worker.starting": ("the worker is starting…", "ワーカーを起動中…"),
     "js.worker.importing": ("torch is loading…", "torch を読み込み中…"),
     "js.worker.loading": ("a model is loading…", "モデルを読み込み中…"),
@@ -60,5 +58,4 @@ FRAME: dict[str, tuple[str, str]] = {
     ),
     "js.close": ("Close", "閉じる"),
     "js.reconnected": ("The server is there again.", "サーバーに再接続しました。"),
-    "js.no file": ("No such picture here.", "画像がありません。"),
 }

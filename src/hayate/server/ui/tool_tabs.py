@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 from hayate.server.ui.controls import Tab
+from hayate.server.ui.setting_controls import SETTINGS_TAB
+from hayate.server.ui.tool_controls import BENCH, EXTENSIONS, EXTRAS, GALLERY, MERGER, PNG_INFO, TUNE
 
-TOOL_TABS: tuple[Tab, ...] = ()
+TOOL_TABS: tuple[Tab, ...] = (EXTRAS, PNG_INFO, MERGER, TUNE, BENCH, GALLERY, SETTINGS_TAB, EXTENSIONS)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from hayate.jobs.records import JobRecord, Picture, Progress, State, WorkerPhase, WorkerState
+from hayate.server.v1.input_names import with_input_names
 
 JobId = Annotated[str, Field(description="26 letters and digits that sort by time")]
 
@@ -135,7 +136,7 @@ def job_view(record: JobRecord, progress: Progress | None = None) -> JobView:
         started_s=record.started_s,
         ended_s=record.ended_s,
         is_cancel_asked=record.is_cancel_asked,
-        body=dict(record.body),
+        body=with_input_names(record.body),
         pictures=[picture_view(record.id, index, each) for index, each in enumerate(result.pictures)] if result else [],
         grid=f"/v1/jobs/{record.id}/grid" if result and result.grid else None,
         notes=list(result.notes) if result else [],

@@ -2,9 +2,10 @@
 
 import { call, say, shown, toast } from "./api.js";
 import { connect, listen, status } from "./events.js";
-import { liven, readForm, refreshLists } from "./form.js";
+import { control, liven, readForm, refreshLists } from "./form.js";
 
 const YEAR_S = 365 * 24 * 3600;
+const FACTS = ["torch", "cuda", "cudnn", "device", "attention", "model"];
 const tabs = [...document.querySelectorAll("[role=tab]")];
 const mounted = new Map();
 const top = document.querySelector("form.top");
@@ -35,8 +36,21 @@ async function select(tab, takesFocus = false) {
 const panelOf = (tab) => document.getElementById(tab.getAttribute("aria-controls"));
 
 function mount(id) {
-  if (!mounted.has(id)) mounted.set(id, shown(async () => (await import(`./tabs/${id}.js`)).mount(document.getElementById(`panel-${id}`), page)));
+  if (!mounted.has(id))
+    mounted.set(
+      id,
+      shown(() => load(id)),
+    );
   return mounted.get(id);
+}
+
+/** Loads a tab's script; until then its buttons are not to be used. */
+async function load(id) {
+  const root = document.getElementById(`panel-${id}`);
+  const { mount: begin } = await import(`./tabs/${id}.js`);
+  const tab = await begin(root, page);
+  root.dataset.ready = "";
+  return tab;
 }
 
 function onTabKey(event) {
@@ -52,15 +66,28 @@ function remember(name, value) {
 }
 
 function showStatus({ worker, queued }) {
-  const text = worker.restarts ? `${say(`worker.${worker.phase}`)} · ${say("restarts", { count: worker.restarts })}` : say(`worker.${worker.phase}`);
+  const text = worker.restarts
+    ? `${say(`worker.${worker.phase}`)} · ${say("restarts", { count: worker.restarts })}`
+    : say(`worker.${worker.phase}`);
   const place = document.getElementById("worker");
   place.dataset.phase = worker.phase;
   if (place.textContent !== text) place.textContent = text;
-  const facts = worker.facts ?? {};
-  const parts = ["torch", "device", "attention", "dtype", "model", "hash"].filter((name) => facts[name]).map((name) => [name, facts[name]]);
+  const facts = { ...worker.facts, model: worker.model };
+  const parts = FACTS.filter((name) => facts[name]).map((name) => [name, facts[name]]);
   document.getElementById("facts").replaceChildren(...parts.map(fact));
   document.getElementById("queue").textContent = queued ? say("queued", { count: queued }) : "";
   document.dispatchEvent(new CustomEvent("hayate:status", { detail: { worker, queued } }));
+}
+
+/** The size that the chosen model was trained for stands where none is asked for. */
+async function showModel() {
+  const facts = await shown(() =>
+    call(`/ui/model?${new URLSearchParams({ name: control(top, "request.model").value })}`),
+  );
+  if (!facts) return;
+  if (facts.problem) toast(facts.problem, "", "error");
+  document.documentElement.dataset.nativeSize = facts.size_px ?? "";
+  document.dispatchEvent(new CustomEvent("hayate:model", { detail: facts }));
 }
 
 function fact([name, value]) {
@@ -108,6 +135,8 @@ function start() {
     liven(form);
     form.addEventListener("submit", (event) => event.preventDefault());
   }
+  control(top, "request.model").addEventListener("change", showModel);
+  showModel();
   top.querySelector("[data-act=refresh]").addEventListener("click", () => refreshLists());
   listen(({ kind }) => kind !== "progress" && kind !== "preview" && refreshStatus());
   connect();

@@ -35,10 +35,10 @@ export class Results {
   }
 
   /** How far the job is. */
-  progress({ phase, row, rows, picture, pictures, share, it_per_s: speed, eta_s: eta }) {
+  progress({ phase, row = 0, rows = 0, picture = 0, pictures = 1, share = 0, it_per_s: speed, eta_s: eta }) {
     const bar = this.part("progress").querySelector("progress");
-    const percent = Math.round((share ?? 0) * 100);
-    bar.value = share ?? 0;
+    const percent = Math.round(share * 100);
+    bar.value = share;
     const words = [say(`phase.${phase}`)];
     if (rows) words.push(`${row}/${rows}`);
     if (pictures > 1) words.push(say("batch of", { number: Math.min(picture + 1, pictures), count: pictures }));
@@ -63,8 +63,24 @@ export class Results {
     const { grid, pictures } = record;
     if (!pictures.length && !grid) return;
     this.record = record;
-    const list = pictures.map((each, index) => ({ ...each, job: record.id, index, thumb: `${each.url}?thumb=256`, alt: firstLine(each.infotext) }));
-    if (grid) list.unshift({ url: grid, thumb: grid, alt: say("grid"), infotext: pictures[0]?.infotext ?? "", job: record.id, isGrid: true, width_px: "", height_px: "" });
+    const list = pictures.map((each, index) => ({
+      ...each,
+      job: record.id,
+      index,
+      thumb: `${each.url}?thumb=256`,
+      alt: firstLine(each.infotext),
+    }));
+    if (grid)
+      list.unshift({
+        url: grid,
+        thumb: grid,
+        alt: say("grid"),
+        infotext: pictures[0]?.infotext ?? "",
+        job: record.id,
+        isGrid: true,
+        width_px: "",
+        height_px: "",
+      });
     this.gallery.hidden = false;
     this.gallery.show(list);
     this.part("about").hidden = false;
@@ -76,14 +92,20 @@ export class Results {
   #describe(picture) {
     this.part("infotext").textContent = picture.infotext;
     const saved = this.part("saved");
-    saved.textContent = picture.isGrid ? "" : picture.is_saved ? say("saved as", { name: picture.name }) : say("not saved");
+    saved.textContent = picture.isGrid
+      ? ""
+      : picture.is_saved
+        ? say("saved as", { name: picture.name })
+        : say("not saved");
     const open = this.root.querySelector("[data-part=open]");
     open.href = picture.url;
     open.download = picture.name ?? "";
   }
 
   #timing({ started_s: from, ended_s: to, notes, facts }) {
-    const parts = Object.entries(facts?.seconds ?? {}).filter(([, value]) => typeof value === "number" && value >= 0.005);
+    const parts = Object.entries(facts?.seconds ?? {}).filter(
+      ([, value]) => typeof value === "number" && value >= 0.005,
+    );
     const total = say("time taken", { seconds: (to - from).toFixed(2) });
     const detail = parts.map(([name, value]) => `${say(`phase.${name}`)} ${value.toFixed(2)}`).join(" · ");
     this.part("time").textContent = detail ? `${total} (${detail})` : total;
@@ -92,11 +114,13 @@ export class Results {
 
   #why({ plan, speed }) {
     const rows = [];
-    for (const [name, { value, reason }] of Object.entries(plan?.choices ?? plan ?? {}).filter(([, each]) => each?.value !== undefined)) {
+    for (const [name, { value, reason }] of Object.entries(plan?.choices ?? plan ?? {}).filter(
+      ([, each]) => each?.value !== undefined,
+    )) {
       rows.push(row("td", [name, value, reason]));
     }
     for (const { name, requested, active, detail } of speed?.evidence ?? []) {
-      rows.push(row("td", [name, `${requested} ${active ? "✓" : "✗"}`, detail]));
+      rows.push(row("td", [name, `${requested}${mark(requested, active)}`, detail]));
     }
     const why = this.part("why");
     why.hidden = !rows.length;
@@ -128,6 +152,9 @@ function row(kind, cells) {
   made.append(...cells.map((each) => element(kind, each)));
   return made;
 }
+
+/** What was asked for acted, or did not; what is off can do neither. */
+const mark = (requested, active) => (active ? " ✓" : ["off", "none", "no"].includes(requested) ? "" : " –");
 
 const firstLine = (text) => text.split("\n")[0].slice(0, 120) || say("picture");
 

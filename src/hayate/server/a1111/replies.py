@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Reply(BaseModel):
     """An answer; some of A1111's names begin with `model_`, which pydantic would keep to itself."""
 
-    model_config = ConfigDict(protected_namespaces=(), defer_build=True)
+    model_config = ConfigDict(protected_namespaces=())
 
 
 class PicturesReply(Reply):
@@ -106,6 +106,7 @@ class ModelItem(Reply):
 class VaeItem(Reply):
     model_name: str
     filename: str
+    problem: str | None = Field(None, description="Why the file can't be used; not A1111's.")
 
 
 class HypernetworkItem(Reply):

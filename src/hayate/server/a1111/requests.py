@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 class Lenient(BaseModel):
     """A body that may have more fields than are known, and null for any of them."""
 
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, defer_build=True)
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,11 +31,12 @@ from hayate.server.ui.page import render_page
 from hayate.server.ui.setting_controls import PATHS, SECTIONS
 from hayate.server.ui.strings import LANGUAGES, STRINGS
 from hayate.server.ui.strings_settings import JAPANESE, TITLES
-from hayate.server.ui.tool_controls import BENCH, EXTRAS, MERGER, PRESETS, TUNE
+from hayate.server.ui.tool_controls import BENCH, EXTRAS, MERGER, MODELS, PRESETS, TUNE
 from hayate.server.ui.tool_tabs import TOOL_TABS
 from hayate.server.ui.tools import tools_router
 from hayate.server.ui.tuned import adopted_profile
 from hayate.settings import KEYS, SETTINGS, Settings, load_settings
+from hayate.weights.scan import Verdict
 from tests.server.stub_desk import StubDesk
 
 SLOT = Slot(device="CPU", architecture="sd1-320", size_px=512, promise="exact")
@@ -132,11 +135,11 @@ def test_the_page_renders_every_tab_and_escapes_what_the_settings_say(language: 
 
 
 def test_the_forms_ask_for_nothing_that_jobs_do_not_know() -> None:
-    own = {"upscale": {"by"}, "merge": set(), "tune": set(), "bench": set()}
-    kinds = {"upscale": bodies.Upscale, "tune": bodies.Tune, "bench": bodies.Bench}
-    for tab, kind in ((EXTRAS, "upscale"), (TUNE, "tune"), (BENCH, "bench")):
+    own = {"upscale": {"by"}, "tune": set(), "bench": set(), "convert": set()}
+    kinds = {"upscale": bodies.Upscale, "tune": bodies.Tune, "bench": bodies.Bench, "convert": bodies.Convert}
+    for tab, kind in ((EXTRAS, "upscale"), (TUNE, "tune"), (BENCH, "bench"), (MODELS, "convert")):
         known = {field.name for field in fields(kinds[kind])} | own[kind]
-        assert {control.key.partition(".")[2] for control in tab.controls()} <= known
+        assert {control.key.split(".")[1] for control in tab.controls()} <= known
     names = {control.key.partition(".")[2] for control in MERGER.group("merge_output").controls}
     assert names <= {field.name for field in fields(bodies.Merge)}
 
@@ -192,6 +195,30 @@ def test_no_name_of_a_model_leads_out_of_the_folder(name: str, client: TestClien
     assert "secret" not in answer.text
 
 
+# ---------------------------------------------------------------------------------------------- checkpoints
+
+
+def test_checkpoints_are_listed_with_what_is_wrong_and_pickles_are_read_without_running(
+    client: TestClient, settings: Settings
+) -> None:
+    settings.models_dir.mkdir(parents=True)
+    (settings.models_dir / "broken.safetensors").write_bytes(b"<html>")
+    (settings.models_dir / "evil.ckpt").write_bytes(pickle.dumps(os.system))
+    broken, evil = client.get("/ui/checkpoints").json()
+    assert broken["problem"]
+    assert (evil["is_pickled"], bool(evil["problem"])) == (True, True)
+    said = client.get("/ui/checkpoints/scan", params={"name": "evil.ckpt"}).json()
+    assert (said["is_harmless"], said["verdict"]) == (False, "would run code")
+    assert any("system" in each for each in said["imports"])
+    assert f"js.scan.{said['verdict']}" in STRINGS
+    assert refusal(client.get("/ui/checkpoints/scan", params={"name": "broken"}))
+    assert refusal(client.get("/ui/checkpoints/scan", params={"name": "../evil"}))
+
+
+def test_every_verdict_of_a_scan_has_its_words() -> None:
+    assert {f"js.scan.{verdict.value}" for verdict in Verdict} <= set(STRINGS)
+
+
 # ---------------------------------------------------------------------------------------------- pictures' words
 
 
@@ -225,7 +252,7 @@ def test_a_picture_that_says_nothing_is_no_failure(client: TestClient, settings:
 def test_only_pictures_that_were_handed_in_are_read(name: str, client: TestClient, settings: Settings) -> None:
     handed_in(settings, "a.png")
     Image.new("RGB", (8, 8)).save(settings.data_dir / "server" / "secret.png")
-    assert "was handed in" in refusal(client.get("/ui/picture-info", params={"name": name}))
+    assert "no such picture" in refusal(client.get("/ui/picture-info", params={"name": name}))
 
 
 # ---------------------------------------------------------------------------------------------- profiles

@@ -14,7 +14,6 @@ from typing import Any
 
 from hayate.errors import JobError, ShuttingDown
 from hayate.flags import TakenFlags
-from hayate.jobs.bodies import body_object, read_body
 from hayate.jobs.events import Events
 from hayate.jobs.inputs import Inputs, names_of
 from hayate.jobs.lock import InstanceLock
@@ -116,6 +115,8 @@ class LocalDesk:
     def submit(self, new: NewJob) -> JobRecord:
         if self._is_closing:
             raise ShuttingDown("the server is about to end", hint="try again when it is back")
+
+        from hayate.jobs.bodies import body_object, read_body  # NumPy and Pillow: the page does not wait for them
 
         body = read_body(new.kind, new.body)
         new = replace(new, body=body_object(body))

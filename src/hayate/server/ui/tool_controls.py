@@ -47,8 +47,8 @@ PNG_INFO = Tab(id="pnginfo")
 
 
 def _ratio(name: str) -> Control:
-    """A1111's slider ends at 1, and the recipes take more than that."""
-    return Control(key=f"merge.{name}", kind="slider", default=0.3, low=-10, high=10, step=0.01, slider_high=1, span=6)
+    """A1111's slider ends at 1; differences are often added more than once."""
+    return Control(key=f"merge.{name}", kind="slider", default=0.3, low=0, high=10, step=0.01, slider_high=1, span=6)
 
 
 MERGED = Group(
@@ -126,10 +126,7 @@ CONVERTED = Group(
         ),
     ),
 )
-INSPECTED = Group(
-    id="inspected", controls=(Control(key="inspect.model", kind="choice", source="models", empty="not chosen"),)
-)
-MODELS = Tab(id="models", groups=(CONVERTED, INSPECTED))
+MODELS = Tab(id="models", groups=(CONVERTED,))
 
 TUNED = Group(
     id="tuned",

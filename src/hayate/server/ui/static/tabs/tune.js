@@ -2,7 +2,7 @@
 
 import { call, say, shown, toast } from "../api.js";
 import { speedBar, tradeChart } from "../charts.js";
-import { bytes, fixed, make, part, table } from "../dom.js";
+import { bytes, fixed, make, moment, part, table } from "../dom.js";
 import { readForm } from "../form.js";
 import { JobRunner } from "../job-runner.js";
 
@@ -39,7 +39,8 @@ function showRows({ root, profiles, ...tab }, rows, job) {
   const cells = rows.map((row, place) => [...cellsOf(row, place, most), ...(job ? [adoptButton({ root, profiles, ...tab }, row, job)] : [])]);
   part(root, "table").replaceChildren(table(job ? [...titles, ""] : titles, cells));
   const points = rows.map(pointOf).filter(Boolean);
-  part(root, "chart").replaceChildren(...(points.length > 1 ? [tradeChart(points, say("tune.chart"))] : []));
+  const chart = part(root, "chart");
+  chart.replaceChildren(...(points.length > 1 ? [tradeChart(points, say("tune.chart"), chart.clientWidth)] : []));
 }
 
 function cellsOf(row, place, most) {
@@ -63,7 +64,7 @@ function pointOf(row, place) {
 function adoptButton(tab, row, job) {
   if (!SOUND.includes(row.verdict) || row.name === job.facts.best) return "";
   const file = String(job.facts.profile).replaceAll("\\", "/").split("/").pop();
-  return make("button", { type: "button", onclick: () => shown(() => adopt(tab, file, row, job)) }, say("tune.adopt"));
+  return make("button", { type: "button", className: "small", onclick: () => shown(() => adopt(tab, file, row, job)) }, say("tune.adopt"));
 }
 
 async function adopt(tab, file, row, job) {
@@ -81,7 +82,7 @@ async function refreshProfiles(tab) {
 
 function profileRow(tab, profile) {
   const speed = profile.summary.it_per_s;
-  const facts = [`${profile.device}`, profile.architecture, `≤ ${profile.size_px} px`, profile.promise, speed && `${fixed(speed.median)} it/s`, new Date(profile.at).toLocaleString(document.documentElement.lang)].filter(Boolean);
+  const facts = [`${profile.device}`, profile.architecture, `≤ ${profile.size_px} px`, profile.promise, speed && `${fixed(speed.median)} it/s`, moment(profile.at)].filter(Boolean);
   return make(
     "li",
     { className: "card" },

@@ -8,27 +8,30 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw
-from stub_desk import StubDesk
 
 from hayate.errors import HayateError
 from hayate.jobs.records import Failure, JobRecord, NewJob, Picture, Preview, Progress, Result, State, WorkerPhase
 from hayate.jobs.wire import as_object
 from hayate.pipeline.infotext import Infotext, format_infotext, order_parameters
+from hayate.settings import Settings
+from tests.server.stub_desk import StubDesk
 
 
 class SlowDesk(StubDesk):
     """Makes its pictures in a thread, one job after another, `steps` steps of `step_s` seconds each."""
 
-    def __init__(self, folder: Path, *, steps: int = 4, step_s: float = 0.05) -> None:
-        super().__init__(folder)
+    def __init__(self, settings: Settings, *, steps: int = 4, step_s: float = 0.02) -> None:
+        super().__init__(settings.data_dir / "server")
+        self.settings = settings
         self.steps, self.step_s = steps, step_s
         self.refusals: deque[HayateError] = deque()
         self.skips = 0
         self._wake = threading.Event()
+        self._goes_on = threading.Event()
+        self._goes_on.set()
         self._thread = threading.Thread(target=self._work, daemon=True)
 
     def start(self) -> None:
@@ -45,6 +48,14 @@ class SlowDesk(StubDesk):
     def skip(self, id_: str) -> JobRecord:
         self.skips += 1
         return super().skip(id_)
+
+    def hold(self) -> None:
+        """Jobs stop after their first step, until `at_once`."""
+        self._goes_on.clear()
+
+    def at_once(self) -> None:
+        """Jobs go on to their end."""
+        self._goes_on.set()
 
     def _work(self) -> None:
         while not self.is_closed:
@@ -70,12 +81,14 @@ class SlowDesk(StubDesk):
                 rows=self.steps,
                 pictures=request.get("batch_count") or 1,
                 share=(row + 1) / self.steps,
-                it_per_s=1 / self.step_s,
+                it_per_s=16.0,
                 eta_s=(self.steps - row - 1) * self.step_s,
                 preview=Preview(number=row + 1, jpeg=painted(row, (64, 64), "JPEG")),
             )
             self._tell(record.id, "progress", as_object(replace(self.running, preview=None)))
             self._tell(record.id, "preview", {"number": row + 1})
+            while not self._goes_on.wait(0.02) and not self.job(record.id).state.is_terminal:
+                pass
             time.sleep(self.step_s)
         self.state = type(self.state)(phase=WorkerPhase.IDLE, pid=1, model="built-in", facts=FACTS)
         if self.job(record.id).state.is_terminal:

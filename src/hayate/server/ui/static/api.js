@@ -29,7 +29,8 @@ export async function call(path, { method = "GET", body, raw, headers = {}, sign
   const response = await fetch(path, options);
   const isJson = (response.headers.get("Content-Type") ?? "").includes("json");
   const answer = isJson ? await response.json() : await response.text();
-  if (!response.ok) throw new Refused(response.status, isJson ? explained(answer) : { message: `${answer}`.slice(0, 300) });
+  if (!response.ok)
+    throw new Refused(response.status, isJson ? explained(answer) : { message: `${answer}`.slice(0, 300) });
   return answer;
 }
 
@@ -70,7 +71,8 @@ export async function shown(work) {
     return await work();
   } catch (error) {
     if (error instanceof Refused) toast(error.message, error.hint, "error");
-    else if (error instanceof TypeError && /fetch|network|load failed/i.test(error.message)) toast(say("no answer"), say("no answer.hint"), "error");
+    else if (error instanceof TypeError && /fetch|network|load failed/i.test(error.message))
+      toast(say("no answer"), say("no answer.hint"), "error");
     else if (error.name !== "AbortError") {
       toast(String(error.message ?? error), "", "error");
       console.error(error);

@@ -26,8 +26,18 @@ export class Cards {
   async #load() {
     const answer = await shown(() => call("/ui/choices?source=loras&source=embeddings"));
     if (!answer) return;
-    this.#fill("loras", answer.loras, (name) => `<lora:${name}:1>`, () => this.prompt);
-    this.#fill("embeddings", answer.embeddings, (name) => name, () => this.focused);
+    this.#fill(
+      "loras",
+      answer.loras,
+      (name) => `<lora:${name}:1>`,
+      () => this.prompt,
+    );
+    this.#fill(
+      "embeddings",
+      answer.embeddings,
+      (name) => name,
+      () => this.focused,
+    );
     this.#sift();
   }
 
@@ -37,7 +47,9 @@ export class Cards {
       const card = element("button", value, "card");
       card.type = "button";
       card.title = value;
-      card.addEventListener("click", () => toggleText(box(), text(value), kind === "loras" ? new RegExp(` ?<lora:${escaped(value)}:[^>]*>`) : null));
+      card.addEventListener("click", () =>
+        toggleText(box(), text(value), kind === "loras" ? new RegExp(` ?<lora:${escaped(value)}:[^>]*>`) : null),
+      );
       return card;
     });
     list.replaceChildren(...(cards.length ? cards : [element("p", say("no cards"), "quiet")]));
@@ -45,7 +57,8 @@ export class Cards {
 
   #sift() {
     const wanted = this.filter.value.toLowerCase();
-    for (const card of this.root.querySelectorAll(".card")) card.hidden = !card.textContent.toLowerCase().includes(wanted);
+    for (const card of this.root.querySelectorAll(".card"))
+      card.hidden = !card.textContent.toLowerCase().includes(wanted);
   }
 }
 

@@ -22,7 +22,11 @@ export function valueOf(element) {
       return element.value === "" ? undefined : element.valueAsNumber;
     case "seed":
       // Seeds go beyond what a double can hold: such a text is sent as it is written.
-      return element.value === "" ? undefined : Number.isSafeInteger(element.valueAsNumber) ? element.valueAsNumber : element.value;
+      return element.value === ""
+        ? undefined
+        : Number.isSafeInteger(element.valueAsNumber)
+          ? element.valueAsNumber
+          : element.value;
     case "choice":
       return element.value === "" ? undefined : element.value;
     default:
@@ -39,7 +43,8 @@ export function setValue(element, value) {
     for (const each of element.querySelectorAll("input")) each.checked = element.wanted.includes(each.value);
   } else {
     const text = String(value ?? element.dataset.default ?? "");
-    if (kind === "choice" && text && ![...element.options].some((option) => option.value === text)) element.add(new Option(text, text));
+    if (kind === "choice" && text && ![...element.options].some((option) => option.value === text))
+      element.add(new Option(text, text));
     element.value = text;
   }
   element.dispatchEvent(new Event("input", { bubbles: true }));
@@ -68,7 +73,8 @@ function put(target, path, value) {
 
 /** Fills the controls that `values` (by key) speak of; `groups` says which switched groups are on. */
 export function fillForm(form, values, groups = {}) {
-  for (const element of controlsOf(form)) if (element.dataset.key in values) setValue(element, values[element.dataset.key]);
+  for (const element of controlsOf(form))
+    if (element.dataset.key in values) setValue(element, values[element.dataset.key]);
   for (const [id, isOn] of Object.entries(groups)) switchGroup(form, id, isOn);
 }
 
@@ -82,7 +88,8 @@ export function switchGroup(form, id, isOn) {
 
 /** Makes a form alive: sliders follow numbers, groups their switches, and all of it is kept over reloads. */
 export function liven(form) {
-  for (const range of form.querySelectorAll("input[type=range][data-for]")) pair(range, form.querySelector(`#${range.dataset.for}`));
+  for (const range of form.querySelectorAll("input[type=range][data-for]"))
+    pair(range, form.querySelector(`#${range.dataset.for}`));
   for (const box of form.querySelectorAll("[data-switch]")) guard(box);
   form.addEventListener("input", () => reveal(form));
   form.addEventListener("change", () => reveal(form));
@@ -135,8 +142,12 @@ export function reveal(form) {
 
 function store(form) {
   const values = Object.fromEntries(controlsOf(form).map((each) => [each.dataset.key, valueOf(each) ?? null]));
-  const groups = Object.fromEntries([...form.querySelectorAll("[data-switch]")].map((each) => [each.dataset.switch, each.checked]));
-  const open = [...form.querySelectorAll("[data-group] > details[open]")].map((each) => each.parentElement.dataset.group);
+  const groups = Object.fromEntries(
+    [...form.querySelectorAll("[data-switch]")].map((each) => [each.dataset.switch, each.checked]),
+  );
+  const open = [...form.querySelectorAll("[data-group] > details[open]")].map(
+    (each) => each.parentElement.dataset.group,
+  );
   try {
     localStorage.setItem(STORE + form.dataset.tab, JSON.stringify({ values, groups, open }));
   } catch {
@@ -153,7 +164,8 @@ function restore(form) {
   }
   if (!kept) return;
   fillForm(form, kept.values ?? {}, kept.groups ?? {});
-  for (const panel of form.querySelectorAll("[data-group] > details")) panel.open = (kept.open ?? []).includes(panel.parentElement.dataset.group);
+  for (const panel of form.querySelectorAll("[data-group] > details"))
+    panel.open = (kept.open ?? []).includes(panel.parentElement.dataset.group);
 }
 
 /** Brings every list up to date, and keeps what is chosen, also where its file is gone. */

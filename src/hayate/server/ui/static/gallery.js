@@ -38,7 +38,8 @@ export class Gallery extends HTMLElement {
     const picture = this.#pictures[place];
     this.image.src = picture.url;
     this.image.alt = picture.alt;
-    for (const [at, thumb] of [...this.strip.children].entries()) thumb.setAttribute("aria-pressed", String(at === place));
+    for (const [at, thumb] of [...this.strip.children].entries())
+      thumb.setAttribute("aria-pressed", String(at === place));
     this.dispatchEvent(new CustomEvent("choose", { detail: picture, bubbles: true }));
   }
 
@@ -88,15 +89,27 @@ export function openLightbox(pictures, place = 0, onChoose = () => {}) {
   const view = document.createElement("div");
   view.className = "view";
   view.append(image);
-  dialog.append(view, caption, button("close", "close", () => dialog.close()), button("zoom", "own size", zoom));
-  if (pictures.length > 1) dialog.append(button("left", "previous", () => go(-1)), button("right", "next", () => go(1)));
+  dialog.append(
+    view,
+    caption,
+    button("close", "close", () => dialog.close()),
+    button("zoom", "own size", zoom),
+  );
+  if (pictures.length > 1)
+    dialog.append(
+      button("left", "previous", () => go(-1)),
+      button("right", "next", () => go(1)),
+    );
   dialog.addEventListener("keydown", (event) => {
     event.stopPropagation();
     if (event.key === "ArrowLeft") go(-1);
     else if (event.key === "ArrowRight") go(1);
     else if (event.key === "z" || event.key === "Z") zoom();
   });
-  dialog.addEventListener("click", (event) => event.target !== image && event.target.closest("button") === null && dialog.close());
+  dialog.addEventListener(
+    "click",
+    (event) => event.target !== image && event.target.closest("button") === null && dialog.close(),
+  );
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   go(0);

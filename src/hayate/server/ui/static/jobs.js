@@ -10,14 +10,18 @@ const ENDED = ["done", "failed", "cancelled"];
  * `on.preview(job, url)` and `on.ended(record)`. */
 export class Jobs {
   constructor(tab, on) {
-    Object.assign(this, { tab, on, ids: new Map() });
+    Object.assign(this, { tab, on, ids: new Map(), strangers: new Set() });
     listen((event) => this.#hear(event));
   }
 
   /** Hands a job in; undefined where it was refused, which has been said. */
   async submit(kind, body) {
     const record = await shown(() => call("/v1/jobs", { method: "POST", body: { kind, body, client: "page" } }));
-    if (record) this.#take(record);
+    if (!record) return undefined;
+    this.#take(record);
+    // What happened to it before the answer came was told while nobody here knew the job.
+    if (this.strangers.has(record.id)) await this.#refresh(record.id);
+    this.strangers.clear();
     return record;
   }
 
@@ -72,7 +76,10 @@ export class Jobs {
 
   #hear({ kind, job, data }) {
     if (kind === "open") for (const id of this.ids.keys()) this.#refresh(id);
-    if (!this.ids.has(job)) return;
+    if (!this.ids.has(job)) {
+      if (job) this.strangers.add(job);
+      return;
+    }
     if (kind === "started") {
       this.ids.set(job, "running");
       this.on.changed();

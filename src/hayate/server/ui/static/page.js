@@ -36,8 +36,21 @@ async function select(tab, takesFocus = false) {
 const panelOf = (tab) => document.getElementById(tab.getAttribute("aria-controls"));
 
 function mount(id) {
-  if (!mounted.has(id)) mounted.set(id, shown(async () => (await import(`./tabs/${id}.js`)).mount(document.getElementById(`panel-${id}`), page)));
+  if (!mounted.has(id))
+    mounted.set(
+      id,
+      shown(() => load(id)),
+    );
   return mounted.get(id);
+}
+
+/** Loads a tab's script; until then its buttons are not to be used. */
+async function load(id) {
+  const root = document.getElementById(`panel-${id}`);
+  const { mount: begin } = await import(`./tabs/${id}.js`);
+  const tab = await begin(root, page);
+  root.dataset.ready = "";
+  return tab;
 }
 
 function onTabKey(event) {
@@ -53,7 +66,9 @@ function remember(name, value) {
 }
 
 function showStatus({ worker, queued }) {
-  const text = worker.restarts ? `${say(`worker.${worker.phase}`)} · ${say("restarts", { count: worker.restarts })}` : say(`worker.${worker.phase}`);
+  const text = worker.restarts
+    ? `${say(`worker.${worker.phase}`)} · ${say("restarts", { count: worker.restarts })}`
+    : say(`worker.${worker.phase}`);
   const place = document.getElementById("worker");
   place.dataset.phase = worker.phase;
   if (place.textContent !== text) place.textContent = text;
@@ -66,7 +81,9 @@ function showStatus({ worker, queued }) {
 
 /** The size that the chosen model was trained for stands where none is asked for. */
 async function showModel() {
-  const facts = await shown(() => call(`/ui/model?${new URLSearchParams({ name: control(top, "request.model").value })}`));
+  const facts = await shown(() =>
+    call(`/ui/model?${new URLSearchParams({ name: control(top, "request.model").value })}`),
+  );
   if (!facts) return;
   if (facts.problem) toast(facts.problem, "", "error");
   document.documentElement.dataset.nativeSize = facts.size_px ?? "";

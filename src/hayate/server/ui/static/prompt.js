@@ -53,7 +53,12 @@ function replaceDifference(box, text) {
   const old = box.value;
   let [head, tail] = [0, 0];
   while (head < old.length && head < text.length && old[head] === text[head]) head += 1;
-  while (tail < old.length - head && tail < text.length - head && old[old.length - 1 - tail] === text[text.length - 1 - tail]) tail += 1;
+  while (
+    tail < old.length - head &&
+    tail < text.length - head &&
+    old[old.length - 1 - tail] === text[text.length - 1 - tail]
+  )
+    tail += 1;
   edit(box, head, old.length - tail, text.slice(head, text.length - tail));
 }
 
@@ -69,7 +74,10 @@ const hasFile = (transfer) => [...(transfer?.types ?? [])].includes("Files");
 async function countTokens(boxes, { styles, steps }) {
   let counts;
   try {
-    counts = await call("/ui/tokens", { method: "POST", body: { prompt: boxes[0].value, negative_prompt: boxes[1]?.value ?? "", styles, steps } });
+    counts = await call("/ui/tokens", {
+      method: "POST",
+      body: { prompt: boxes[0].value, negative_prompt: boxes[1]?.value ?? "", styles, steps },
+    });
   } catch {
     return; // the counter shows what it knew; whatever is wrong is said when a picture is asked for
   }

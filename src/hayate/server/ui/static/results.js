@@ -63,8 +63,24 @@ export class Results {
     const { grid, pictures } = record;
     if (!pictures.length && !grid) return;
     this.record = record;
-    const list = pictures.map((each, index) => ({ ...each, job: record.id, index, thumb: `${each.url}?thumb=256`, alt: firstLine(each.infotext) }));
-    if (grid) list.unshift({ url: grid, thumb: grid, alt: say("grid"), infotext: pictures[0]?.infotext ?? "", job: record.id, isGrid: true, width_px: "", height_px: "" });
+    const list = pictures.map((each, index) => ({
+      ...each,
+      job: record.id,
+      index,
+      thumb: `${each.url}?thumb=256`,
+      alt: firstLine(each.infotext),
+    }));
+    if (grid)
+      list.unshift({
+        url: grid,
+        thumb: grid,
+        alt: say("grid"),
+        infotext: pictures[0]?.infotext ?? "",
+        job: record.id,
+        isGrid: true,
+        width_px: "",
+        height_px: "",
+      });
     this.gallery.hidden = false;
     this.gallery.show(list);
     this.part("about").hidden = false;
@@ -76,14 +92,20 @@ export class Results {
   #describe(picture) {
     this.part("infotext").textContent = picture.infotext;
     const saved = this.part("saved");
-    saved.textContent = picture.isGrid ? "" : picture.is_saved ? say("saved as", { name: picture.name }) : say("not saved");
+    saved.textContent = picture.isGrid
+      ? ""
+      : picture.is_saved
+        ? say("saved as", { name: picture.name })
+        : say("not saved");
     const open = this.root.querySelector("[data-part=open]");
     open.href = picture.url;
     open.download = picture.name ?? "";
   }
 
   #timing({ started_s: from, ended_s: to, notes, facts }) {
-    const parts = Object.entries(facts?.seconds ?? {}).filter(([, value]) => typeof value === "number" && value >= 0.005);
+    const parts = Object.entries(facts?.seconds ?? {}).filter(
+      ([, value]) => typeof value === "number" && value >= 0.005,
+    );
     const total = say("time taken", { seconds: (to - from).toFixed(2) });
     const detail = parts.map(([name, value]) => `${say(`phase.${name}`)} ${value.toFixed(2)}`).join(" · ");
     this.part("time").textContent = detail ? `${total} (${detail})` : total;
@@ -92,7 +114,9 @@ export class Results {
 
   #why({ plan, speed }) {
     const rows = [];
-    for (const [name, { value, reason }] of Object.entries(plan?.choices ?? plan ?? {}).filter(([, each]) => each?.value !== undefined)) {
+    for (const [name, { value, reason }] of Object.entries(plan?.choices ?? plan ?? {}).filter(
+      ([, each]) => each?.value !== undefined,
+    )) {
       rows.push(row("td", [name, value, reason]));
     }
     for (const { name, requested, active, detail } of speed?.evidence ?? []) {

@@ -10,7 +10,10 @@ export class Strokes {
   }
 
   #layer() {
-    return Object.assign(document.createElement("canvas"), { width: this.width, height: this.height }).getContext("2d", { willReadFrequently: false });
+    return Object.assign(document.createElement("canvas"), { width: this.width, height: this.height }).getContext(
+      "2d",
+      { willReadFrequently: false },
+    );
   }
 
   /** Begins a stroke: {layer, isEraser, size, colour}; `extend` goes on with it. */
@@ -82,7 +85,12 @@ export class Strokes {
       return;
     }
     context.save();
-    Object.assign(context, { lineCap: "round", lineJoin: "round", lineWidth: size, globalCompositeOperation: isEraser ? "destination-out" : "source-over" });
+    Object.assign(context, {
+      lineCap: "round",
+      lineJoin: "round",
+      lineWidth: size,
+      globalCompositeOperation: isEraser ? "destination-out" : "source-over",
+    });
     context.strokeStyle = layer === "mask" ? MASK_COLOUR : colour;
     context.beginPath();
     context.moveTo(...points[Math.max(from, 0)]);

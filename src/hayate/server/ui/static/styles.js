@@ -11,9 +11,19 @@ export class Styles {
     this.dialog = form.querySelector("dialog.styles");
     this.name = this.dialog.querySelector("input");
     this.list = this.dialog.querySelector("datalist");
-    this.menu.addEventListener("input", () => (this.menu.querySelector("output").textContent = this.chosen.length || ""));
-    const acts = { "styles-apply": () => this.#apply(), "styles-edit": () => this.#open(), "styles-save": () => this.#save(), "styles-delete": () => this.#delete(), "styles-close": () => this.dialog.close() };
-    for (const [act, run] of Object.entries(acts)) form.querySelector(`[data-act=${act}]`).addEventListener("click", run);
+    this.menu.addEventListener(
+      "input",
+      () => (this.menu.querySelector("output").textContent = this.chosen.length || ""),
+    );
+    const acts = {
+      "styles-apply": () => this.#apply(),
+      "styles-edit": () => this.#open(),
+      "styles-save": () => this.#save(),
+      "styles-delete": () => this.#delete(),
+      "styles-close": () => this.dialog.close(),
+    };
+    for (const [act, run] of Object.entries(acts))
+      form.querySelector(`[data-act=${act}]`).addEventListener("click", run);
     this.dialog.addEventListener("keydown", (event) => {
       event.stopPropagation();
       if (event.key === "Enter" && event.target === this.name) {
@@ -30,7 +40,9 @@ export class Styles {
   async #apply() {
     if (!this.chosen.length) return;
     const texts = this.#texts();
-    const made = await shown(() => call("/ui/styles/apply", { method: "POST", body: { ...texts, styles: this.chosen } }));
+    const made = await shown(() =>
+      call("/ui/styles/apply", { method: "POST", body: { ...texts, styles: this.chosen } }),
+    );
     if (!made) return;
     for (const name of ["prompt", "negative_prompt"]) setValue(control(this.form, `request.${name}`), made[name]);
     setValue(this.menu, []);

@@ -88,8 +88,12 @@ function wrapping(text, from, to) {
     return { before: 1, after: explicit[0].length, weight: Number(explicit[1]) };
   }
   let count = 0;
-  for (const [open, close, factor] of [["(", ")", BRACKET], ["[", "]", 1 / BRACKET]]) {
-    while (text[from - 1 - count] === open && text[to + count] === close && !isEscaped(text, from - 1 - count)) count += 1;
+  for (const [open, close, factor] of [
+    ["(", ")", BRACKET],
+    ["[", "]", 1 / BRACKET],
+  ]) {
+    while (text[from - 1 - count] === open && text[to + count] === close && !isEscaped(text, from - 1 - count))
+      count += 1;
     if (count) return { before: count, after: count, weight: factor ** count };
   }
   return { before: 0, after: 0, weight: 1 };

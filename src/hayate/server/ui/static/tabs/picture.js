@@ -16,7 +16,9 @@ const AXES = ["x", "y", "z"];
 export function mountPicture(root, page, { start = async () => undefined, isOwn }) {
   const form = root.querySelector("form");
   const tab = form.dataset.tab;
-  const results = new Results(root.querySelector(".results"), { onSend: (where, picture) => send(page, where, picture) });
+  const results = new Results(root.querySelector(".results"), {
+    onSend: (where, picture) => send(page, where, picture),
+  });
   const styles = new Styles(form);
   const prompt = control(form, "request.prompt");
   const cards = new Cards(root.querySelector(".cards"), { prompt, negative: control(form, "request.negative_prompt") });
@@ -29,11 +31,12 @@ export function mountPicture(root, page, { start = async () => undefined, isOwn 
 
   const fill = (pasted) => fillPasted(form, page.top, pasted);
   const read = (file) => shown(async () => fill(await pastePicture(file)));
-  const generate = () => shown(async () => {
-    const body = bodyOf(page.read(form), await start());
-    results.begin();
-    if (!(await jobs.submit("generate", body))) showState(form, jobs, results);
-  });
+  const generate = () =>
+    shown(async () => {
+      const body = bodyOf(page.read(form), await start());
+      results.begin();
+      if (!(await jobs.submit("generate", body))) showState(form, jobs, results);
+    });
 
   form.addEventListener("submit", generate);
   const acts = {
@@ -44,7 +47,8 @@ export function mountPicture(root, page, { start = async () => undefined, isOwn 
     cards: (button) => cards.toggle(button),
     swap: () => swap(form),
   };
-  for (const [act, run] of Object.entries(acts)) form.querySelector(`[data-act=${act}]`)?.addEventListener("click", (event) => run(event.currentTarget));
+  for (const [act, run] of Object.entries(acts))
+    form.querySelector(`[data-act=${act}]`)?.addEventListener("click", (event) => run(event.currentTarget));
   livenSeeds(form, results);
   livenPrompts(form, { read, styles: () => styles.chosen, steps: () => valueOf(control(form, "request.steps")) ?? 20 });
   livenKeys(root, { generate: () => form.requestSubmit(), interrupt: () => jobs.running && jobs.interrupt() });
@@ -59,7 +63,8 @@ async function find(jobs, isOwn) {
   let running = [];
   try {
     const state = await status();
-    if (state.running_kind === "generate" && state.running) running = isOwn(await call(`/v1/jobs/${state.running}`)) ? [state.running] : [];
+    if (state.running_kind === "generate" && state.running)
+      running = isOwn(await call(`/v1/jobs/${state.running}`)) ? [state.running] : [];
   } catch {
     return; // the footer says that the server is away
   }
@@ -95,9 +100,11 @@ function scriptOf(script) {
 
 function showState(form, jobs, results) {
   const act = (name) => form.querySelector(`[data-act=${name}]`);
+  act("generate").disabled = false;
   act("interrupt").disabled = !jobs.count;
   act("skip").disabled = !jobs.running;
-  act("generate").querySelector("output").textContent = jobs.count > 1 || (jobs.waiting && jobs.running) ? say("in queue", { count: jobs.count }) : "";
+  act("generate").querySelector("output").textContent =
+    jobs.count > 1 || (jobs.waiting && jobs.running) ? say("in queue", { count: jobs.count }) : "";
   form.setAttribute("aria-busy", String(Boolean(jobs.count)));
   if (jobs.count) results.begin();
   else results.idle();
@@ -107,7 +114,9 @@ function livenSeeds(form, results) {
   for (const button of form.querySelectorAll("[data-act=seed-random], [data-act=seed-reuse]")) {
     const input = button.parentElement.querySelector("input");
     const name = input.dataset.key.endsWith("subseed") ? "subseed" : "seed";
-    button.addEventListener("click", () => setValue(input, button.dataset.act === "seed-random" ? -1 : (results.gallery.chosen?.[name] ?? input.value)));
+    button.addEventListener("click", () =>
+      setValue(input, button.dataset.act === "seed-random" ? -1 : (results.gallery.chosen?.[name] ?? input.value)),
+    );
   }
 }
 
@@ -120,7 +129,10 @@ function swap(form) {
 
 /** Shows, where no size is asked for, the one that the job will take: in multiples of 8. */
 export function showSize(form, width, height) {
-  for (const [key, size] of [["request.width_px", width], ["request.height_px", height]]) {
+  for (const [key, size] of [
+    ["request.width_px", width],
+    ["request.height_px", height],
+  ]) {
     const input = control(form, key);
     input.placeholder = size ? Math.floor(size / 8) * 8 : say("auto");
     input.follow?.();

@@ -9,14 +9,14 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from hayate.errors import OutputError
 from hayate.models.config import ModelConfig
 from hayate.runtime.asked import Asked, asked_of
-from hayate.runtime.device import Device
+
+if TYPE_CHECKING:
+    from hayate.runtime.device import Device
 
 FOLDER = "profiles"
 MAX_BYTES = 2**20
@@ -80,6 +80,8 @@ def slot_for(device: Device, config: ModelConfig, size_px: tuple[int, int], prom
 
 def versions_of(device: Device) -> dict[str, str]:
     """What a profile's figures depend on beside the card; a change makes it stale."""
+    import torch  # here, so that profiles can be listed without it
+
     found = {"torch": str(torch.__version__)}
     if device.torch.type == "cpu":
         return {**found, "threads": str(torch.get_num_threads())}
@@ -122,11 +124,22 @@ def load_profile(slot: Slot, data_dir: Path) -> Profile | None:
 
     A damaged file is as good as none: whoever tunes again replaces it.
     """
-    path = data_dir / FOLDER / slot.file_name
+    found = _read(data_dir / FOLDER / slot.file_name)
+    return found if found is not None and found.slot == slot else None
+
+
+def list_profiles(data_dir: Path) -> tuple[tuple[Path, Profile], ...]:
+    """Every profile that can be read, with its file. Cost: no torch is imported."""
+    folder = data_dir / FOLDER
+    paths = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    return tuple((path, found) for path in paths if (found := _read(path)) is not None)
+
+
+def _read(path: Path) -> Profile | None:
     try:
         with path.open("rb") as file:
             content = json.loads(file.read(MAX_BYTES))
-        found = Profile(
+        return Profile(
             slot=Slot(**content["slot"]),
             asked=asked_of(content["asked"]),
             versions=content["versions"],
@@ -135,7 +148,6 @@ def load_profile(slot: Slot, data_dir: Path) -> Profile | None:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return found if found.slot == slot else None
 
 
 def other_cards(slot: Slot, data_dir: Path) -> list[str]:

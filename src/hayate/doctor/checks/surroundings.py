@@ -1,0 +1,246 @@
+"""What was set, tuned or left behind: flags, settings, profiles, ports, and the card itself."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hayate.bench.cards import CARDS, find_card
+from hayate.doctor.facts import Card, Facts, TunedProfile
+from hayate.doctor.figures import agreed, counted, listed, size
+from hayate.doctor.finding import Action, Certainty, Finding, Fix, Gain, Job, Kind, Severity
+from hayate.errors import UnknownName
+
+_FULL_PRECISION = ("--no-half", "--precision full")
+_SLOW_ATTENTION = (
+    "--opt-split-attention",
+    "--opt-split-attention-v1",
+    "--opt-split-attention-invokeai",
+    "--opt-sub-quad-attention",
+    "--disable-opt-split-attention",
+)
+_ROOMY = {"--lowvram": 7.5e9, "--medvram": 11.5e9, "--medvram-sdxl": 11.5e9}
+"""From how much memory on a flag only costs time, for SDXL at 1024×1024 in fp16."""
+_TENSOR_CORES = (7, 0)
+_FAULTY_HALF = "GTX 16"
+_SUGGESTED = ("RTX 3060 12GB", "RTX 4070", "RTX 5070 Ti")
+
+
+def full_precision(facts: Facts) -> Finding | None:
+    """fp32 asked for on a card that computes fp16."""
+    card = next((card for card in facts.nvidia if _FAULTY_HALF not in card.name), None)
+    asked = [flag for flag in _FULL_PRECISION if flag in _flags(facts)]
+    if facts.wishes.settings.get("dtype") == "fp32":
+        asked.append("the setting dtype")
+    if card is None or card.capability is None or not asked:
+        return None
+    is_faster = card.is_from(_TENSOR_CORES)
+    is_setting = "the setting dtype" in asked
+    return Finding(
+        severity=Severity.WORTHWHILE,
+        found=f"{listed(asked)} makes everything compute in fp32 on the {card.name}",
+        why="It was the remedy for black pictures; Hayate looks at results and computes only the part that made NaN "
+        "again, in a wider type.",
+        gain=Gain(
+            kind=Kind.SPEED if is_faster else Kind.MEMORY,
+            text="1.6 × and more, and half the memory"
+            if is_faster
+            else "half the memory; this card is no faster in fp16",
+            certainty=Certainty.MEASURED_ELSEWHERE,
+            source="A100, SDXL, 30 steps: 7.36 s in fp32, 4.63 s in 16 bits (diffusion-fast)" if is_faster else "",
+            times=1.6 if is_faster else 1.0,
+        ),
+        fix=Fix(
+            text="Take it out of COMMANDLINE_ARGS." if not is_setting else "Let Hayate choose the type.",
+            actions=(Action(job=Job.WRITE_SETTING, subject="dtype", value="auto"),) if is_setting else (),
+        ),
+    )
+
+
+def old_attention(facts: Facts) -> Finding | None:
+    """One of A1111's flags for attention without a fused kernel."""
+    asked = [flag for flag in _SLOW_ATTENTION if flag in _flags(facts)]
+    if not asked or not facts.nvidia:
+        return None
+    return Finding(
+        severity=Severity.WORTHWHILE,
+        found=f"{listed(asked)} chooses attention in slices",
+        why="PyTorch's fused kernels need as little memory and are faster on every card.",
+        gain=Gain(
+            kind=Kind.SPEED,
+            text="up to 2 × at large sizes, 1.1 × at 512×512",
+            certainty=Certainty.MEASURED_ELSEWHERE,
+            source="AUTOMATIC1111/stable-diffusion-webui#11487, 1824×1024: sdp 2.77, Doggettx 5.66, sub-quad 7.76 s/it",
+            times=2.0,
+        ),
+        fix=Fix(
+            text="Take it out of COMMANDLINE_ARGS; Hayate chooses the fastest that can serve, or `hayate tune` does."
+        ),
+    )
+
+
+def needless_offload(facts: Facts) -> Finding | None:
+    """Weights that are moved about though they fit."""
+    card = max(facts.nvidia, key=lambda card: card.memory_bytes or 0, default=None)
+    if card is None or card.memory_bytes is None:
+        return None
+    limits = {flag: limit for flag, limit in _ROOMY.items() if flag in _flags(facts)}
+    setting = facts.wishes.settings.get("offload", "auto")
+    if f"--{setting}" in _ROOMY:
+        limits["the setting offload"] = _ROOMY[f"--{setting}"]
+    needless = [name for name, limit in limits.items() if card.memory_bytes >= limit]
+    if not needless:
+        return None
+    is_setting = "the setting offload" in needless
+    return Finding(
+        severity=Severity.WORTHWHILE,
+        found=f"{listed(needless)} moves weights to and fro, and the {card.name} has {size(card.memory_bytes)}",
+        why="Everything fits; Hayate offloads by itself, and only what must be, when a picture would not.",
+        gain=Gain(
+            kind=Kind.SPEED,
+            text="1.1 × for medvram, 2 to 5 × for lowvram",
+            certainty=Certainty.REASONED,
+            source="bytes moved per step over PCIe",
+            times=2.0,
+        ),
+        fix=Fix(
+            text="Let Hayate decide by free memory." if is_setting else "Take it out of COMMANDLINE_ARGS.",
+            actions=(Action(job=Job.WRITE_SETTING, subject="offload", value="auto"),) if is_setting else (),
+        ),
+    )
+
+
+def unreadable_settings(facts: Facts) -> Finding | None:
+    """A settings file that every command refuses."""
+    if facts.wishes.settings_problem is None:
+        return None
+    return Finding(
+        severity=Severity.SERIOUS,
+        found=facts.wishes.settings_problem,
+        why="Every command ends with this message.",
+        gain=Gain(kind=Kind.WORKS, text="commands start", certainty=Certainty.MEASURED_HERE, source="the settings"),
+        fix=Fix(text="Mend the line that it names; docs/settings.md lists every key."),
+    )
+
+
+def stale_profile(facts: Facts) -> Finding | None:
+    """A tuned profile whose machine has changed: it is left out until it is tuned again."""
+    stale = [(profile, reason) for profile in facts.profiles if (reason := _staleness(profile, facts))]
+    if not stale:
+        return None
+    lines = [f"{profile.device}: {reason}" for profile, reason in stale]
+    return Finding(
+        severity=Severity.WORTHWHILE,
+        found=f"{counted(len(stale), 'tuned profile')} {agreed(stale, 'is', 'are')} out of date: {listed(lines)}",
+        why="What won with other versions need not win now, so plans leave it out.",
+        gain=Gain(
+            kind=Kind.SPEED,
+            text=f"what tuning finds; the last time: {stale[0][0].title}",
+            certainty=Certainty.MEASURED_HERE,
+            source="the profile's own figures",
+            times=1.1,
+        ),
+        fix=Fix(
+            text="Tune again; --fix sets the old profile aside.",
+            command="hayate tune",
+            actions=tuple(Action(job=Job.SET_ASIDE, subject=profile.path) for profile, _ in stale),
+        ),
+    )
+
+
+def taken_port(facts: Facts) -> Finding | None:
+    """Another program on the server's port."""
+    port = next((port for port in facts.ports if not port.is_free and not port.is_hayate), None)
+    if port is None:
+        return None
+    who = f"by {port.holder}" if port.holder else "by another program"
+    return Finding(
+        severity=Severity.MINOR,
+        found=f"port {port.number} is taken {who}",
+        why="The page would not start there; another WebUI on the same card also takes its memory.",
+        gain=Gain(kind=Kind.WORKS, text="the page starts", certainty=Certainty.MEASURED_HERE, source="tried to listen"),
+        fix=Fix(text=f"End the other program, or start with another port: --port {port.number + 10}."),
+    )
+
+
+def old_card(facts: Facts) -> Finding | None:
+    """A card without tensor cores: in the end only another one helps."""
+    if not facts.nvidia or any(card.capability is None or card.is_from(_TENSOR_CORES) for card in facts.nvidia):
+        return None
+    card = max(facts.nvidia, key=lambda card: card.memory_bytes or 0)
+    shown = ", ".join(f"{name} {CARDS[name].peak_flops / 1e12:.0f}" for name in _SUGGESTED)
+    return Finding(
+        severity=Severity.MINOR,
+        found=f"the {card.name} has no tensor cores",
+        why="fp16 saves it memory and no time, and neither compiled steps nor fused attention in 16 bits gain much.",
+        gain=Gain(
+            kind=Kind.SPEED,
+            text=f"3 × and more by another card; TFLOP/s in 16 bits: {shown}, a GTX 1080 9 (fp32)",
+            certainty=Certainty.REASONED,
+            source="specifications; `hayate bench predict` reckons pictures from them",
+            times=3.0,
+        ),
+        fix=Fix(text="Nothing to do but another card, when you want one."),
+    )
+
+
+def few_bytes_of_card(facts: Facts) -> Finding | None:
+    """A card too small for SDXL without offloading, and SDXL models."""
+    card = max(facts.nvidia, key=lambda card: card.memory_bytes or 0, default=None)
+    large = [each for each in facts.models if each.family == "sdxl"]
+    if card is None or card.memory_bytes is None or card.memory_bytes >= 7.5e9 or not large:
+        return None
+    return Finding(
+        severity=Severity.MINOR,
+        found=f"the {card.name} has {size(card.memory_bytes)}, and there {'is' if len(large) == 1 else 'are'} "
+        f"{counted(len(large), 'SDXL model')}",
+        why="SDXL's U-Net alone is 5.1 GB in fp16, so weights wait in main memory (medvram, lowvram).",
+        gain=Gain(
+            kind=Kind.SPEED,
+            text="none lost with SD1.5 models; with SDXL Hayate streams blocks while others compute",
+            certainty=Certainty.REASONED,
+            source="docs/decisions/memory.md",
+        ),
+        fix=Fix(text="Leave the setting offload on auto, and close what else uses the card."),
+    )
+
+
+def _flags(facts: Facts) -> tuple[str, ...]:
+    """Flags as they were given, those with a word also together with it."""
+    flags = facts.wishes.flags
+    return (*flags, *(f"{first} {second}" for first, second in pairwise(flags)))
+
+
+def _staleness(profile: TunedProfile, facts: Facts) -> str | None:
+    """What has changed since, or None."""
+    now: dict[str, str] = {}
+    if facts.torch is not None:
+        now["torch"] = facts.torch.version
+    if profile.device == "CPU":
+        if facts.wishes.threads or facts.processor.threads_asked:
+            now["threads"] = str(facts.wishes.threads or facts.processor.threads_asked)
+    else:
+        card = next((card for card in facts.nvidia if _same(card, profile.device)), None)
+        if card is None:
+            return "the card is not here any more" if facts.nvidia else None
+        now |= _of_card(card, facts)
+    changed = [name for name, value in now.items() if name in profile.versions and profile.versions[name] != value]
+    return ", ".join(f"{name} {profile.versions[name]} is now {now[name]}" for name in changed) or None
+
+
+def _of_card(card: Card, facts: Facts) -> dict[str, str]:
+    now: dict[str, str] = {}
+    if facts.torch is not None and facts.torch.cuda:
+        now["CUDA"] = facts.torch.cuda
+    if card.driver_cuda:  # CUDA counts thousands and tens: 12.8 is 12080
+        major, _, minor = card.driver_cuda.partition(".")
+        now["driver"] = str(int(major) * 1000 + int(minor or 0) * 10)
+    return now
+
+
+def _same(card: Card, name: str) -> bool:
+    if card.name == name:
+        return True
+    try:
+        return find_card(card.name) == find_card(name)
+    except UnknownName:
+        return False

@@ -33,6 +33,9 @@ def doctor(  # noqa: PLR0917 - Typer makes a flag of each
     undoes: Annotated[bool, typer.Option("--undo", help="Take back what --fix did, the newest first.")] = False,
     only: Annotated[list[str] | None, typer.Option(metavar="CHECK", help="This check only; again for more.")] = None,
     shows_all: Annotated[bool, typer.Option("--all", help="Also name the checks that found nothing.")] = False,
+    measures: Annotated[
+        bool, typer.Option("--measure", help="Also fill an NVIDIA card's memory for a moment, and time copies.")
+    ] = False,
     record: Annotated[
         Path | None, typer.Option("--facts", metavar="FILE", help="Write down what is known of this machine.")
     ] = None,
@@ -49,7 +52,7 @@ def doctor(  # noqa: PLR0917 - Typer makes a flag of each
         return
     from hayate.doctor.diagnose import is_serious
 
-    facts = _facts(sheet)
+    facts = _facts(sheet, measures=measures)
     if record is not None:
         from hayate.doctor.sheet import write_sheet
 
@@ -67,14 +70,14 @@ def doctor(  # noqa: PLR0917 - Typer makes a flag of each
         raise typer.Exit(_SERIOUS)
 
 
-def _facts(sheet: Path | None) -> Facts:
+def _facts(sheet: Path | None, *, measures: bool = False) -> Facts:
     if sheet is not None:
         from hayate.doctor.sheet import read_sheet
 
         return read_sheet(sheet)
     from hayate.doctor.gather import gather_facts
 
-    return gather_facts(given.get())
+    return gather_facts(given.get(), measures=measures)
 
 
 def _findings(facts: Facts, only: Sequence[str] | None) -> tuple[Finding, ...]:

@@ -101,7 +101,7 @@ CHECKS = (
     ),
     Check(
         name="compile toolchain",
-        looks_at="A C++ compiler, and Triton for cards from capability 7.0 on.",
+        looks_at="A C++ compiler, and for cards from capability 7.0 on Triton and Python.h.",
         judge=processor.no_compiler,
     ),
     # Memory and disks
@@ -195,8 +195,14 @@ CHECKS = (
     Check(name="taken port", looks_at="Another program on port 7860.", judge=surroundings.taken_port),
     Check(name="old card", looks_at="Only cards without tensor cores (before Volta).", judge=surroundings.old_card),
     Check(
-        name="small card",
-        looks_at="SDXL models and less than 7.5 GB of the card's memory.",
-        judge=surroundings.few_bytes_of_card,
+        name="Windows itself",
+        looks_at="Windows with a card of capability 7.0 or newer.",
+        judge=surroundings.windows_itself,
+    ),
+    Check(name="untuned", looks_at="No tuned profile for what computes here.", judge=surroundings.untuned),
+    Check(
+        name="attention packages",
+        looks_at="SageAttention on a card that it has no kernels for; --xformers without xFormers.",
+        judge=surroundings.wished_packages,
     ),
 )

@@ -100,6 +100,15 @@ class Holder(Sheet):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cliff(Sheet):
+    """How copies on a card of growing total size went: at a cliff, memory is the computer's and not the card's."""
+
+    held_bytes: int | None = None
+    """The most that was held before it; None where there is no cliff."""
+    times_slower: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Card(Sheet):
     """A graphics card."""
 
@@ -126,6 +135,8 @@ class Card(Sheet):
     pcie_lanes_max: int | None = None
     has_display: bool | None = None
     holders: tuple[Holder, ...] = ()
+    cliff: Cliff | None = None
+    """What `hayate doctor --measure` found; None where it did not measure."""
 
     def is_from(self, capability: tuple[int, int]) -> bool:
         """Whether its compute capability is known to be this or a newer one."""

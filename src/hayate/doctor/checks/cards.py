@@ -88,7 +88,7 @@ def held_memory(facts: Facts) -> Finding | None:
     if card is None or card.memory_bytes is None or card.used_bytes is None or _held_share(card) < _HELD:
         return None
     left = card.memory_bytes - card.used_bytes
-    is_tight = left < SDXL_NEEDS_BYTES
+    is_tight = left < SDXL_NEEDS_BYTES <= card.memory_bytes
     names = sorted(card.holders, key=lambda holder: -(holder.used_bytes or 0))
     who = listed([f"{each.name} ({size(each.used_bytes)})" if each.used_bytes else each.name for each in names])
     return Finding(

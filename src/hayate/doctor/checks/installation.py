@@ -27,8 +27,8 @@ def two_torches(facts: Facts) -> Finding | None:
             source="the import path",
         ),
         fix=Fix(
-            text="Uninstall the one that was put beside the environment, usually the user's.",
-            command=f"{facts.python.executable} -m pip uninstall torch",
+            text="Uninstall the one that is not the environment's, with the pip of the Python that has it: "
+            "outside the environment, python3 -m pip uninstall torch.",
         ),
     )
 
@@ -38,11 +38,12 @@ def unmet_requirements(facts: Facts) -> Finding | None:
     found = unmet(facts.python)
     if not found:
         return None
-    is_torch = any(each.wants.startswith("torch") or each.package in ("torch", "hayate") for each in found)
+    is_own = any(each.package == "hayate" for each in found)
+    is_torch = any(each.wants.startswith("torch") or each.package == "torch" for each in found)
     lines = [f"{each.package} wants {each.wants}, there is {each.has or 'none'}" for each in found]
     wanted = " ".join(f'"{each.wants}"' for each in found[:3])
     return Finding(
-        severity=Severity.WORTHWHILE if is_torch else Severity.MINOR,
+        severity=Severity.SERIOUS if is_own else Severity.WORTHWHILE if is_torch else Severity.MINOR,
         found=f"{counted(len(found), 'requirement')} {agreed(found, 'is', 'are')} not met: {listed(lines)}",
         why="Something was installed over what another package needs; it fails when it is used, or is slower.",
         gain=Gain(
@@ -58,7 +59,7 @@ def unmet_requirements(facts: Facts) -> Finding | None:
 def moved_pins(facts: Facts) -> Finding | None:
     """Packages that differ from the pins with which Hayate is tested."""
     found = unmet_pins(facts.python)
-    if not found:
+    if not found or not facts.python.is_own:
         return None
     lines = [f"{each.package} {each.has}, tested with {each.wants}" for each in found]
     return Finding(

@@ -155,10 +155,8 @@ def nan_vae(facts: Facts) -> Finding | None:
         why=f"Elsewhere pictures come out black. Hayate decodes in {first.safe_types['vae']} instead"
         + (", which takes twice the memory and time on this card." if is_slower else ", and says so."),
         gain=Gain(
-            kind=Kind.SPEED,
-            text="2 × for decoding, a few per cent of a picture"
-            if is_slower
-            else "none here; right pictures elsewhere",
+            kind=Kind.SPEED if is_slower else Kind.WORKS,
+            text="2 × for decoding, a few per cent of a picture" if is_slower else "right pictures in other programs",
             certainty=Certainty.REASONED,
             source="fp16 against fp32 on cards without bf16" if is_slower else "",
             times=1.05,

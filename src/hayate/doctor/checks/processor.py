@@ -6,6 +6,8 @@ from hayate.doctor.facts import Facts
 from hayate.doctor.figures import counted
 from hayate.doctor.finding import Action, Certainty, Finding, Fix, Gain, Job, Kind, Severity
 
+_TRITON = (7, 0)
+"""Triton has no code for older cards."""
 _BF16 = ("avx512_bf16", "amx_bf16")
 
 
@@ -147,13 +149,15 @@ def small_quota(facts: Facts) -> Finding | None:
 def no_compiler(facts: Facts) -> Finding | None:
     """No C++ compiler or no Triton, so that nothing can be compiled."""
     tools, features = facts.toolchain, facts.processor.features
-    is_for_card = any(card.capability is not None for card in facts.nvidia) and facts.torch and facts.torch.cuda
+    is_for_card = any(card.is_from(_TRITON) for card in facts.nvidia) and facts.torch and facts.torch.cuda
     is_for_cpu = not facts.cards and facts.system.os == "Linux" and "avx512_bf16" in features
     missing = []
     if tools.compiler is None:
         missing.append("a C++ compiler")
     if is_for_card and tools.triton is None:
         missing.append("Triton")
+    if is_for_card and facts.system.os == "Linux" and tools.has_python_headers is False:
+        missing.append("Python.h")
     if not missing or not (is_for_card or is_for_cpu):
         return None
     card = (
@@ -178,8 +182,9 @@ def _tools(facts: Facts, missing: list[str]) -> Fix:
         triton = f"{python} -m pip install triton-windows" if "Triton" in missing else ""
         return Fix(text="Install Visual Studio's Build Tools for C++, and Triton for Windows.", command=triton)
     if "Triton" in missing:
-        return Fix(text="Install Triton and g++.", command=f"{python} -m pip install triton")
-    return Fix(text="Install g++.", command="sudo apt install g++", needs="an administrator")
+        return Fix(text="Install Triton; on Linux it comes with torch.", command=f"{python} -m pip install triton")
+    what = "python3-dev g++" if "Python.h" in missing else "g++"
+    return Fix(text=f"Install {what}.", command=f"sudo apt install {what}", needs="an administrator")
 
 
 def _usable(facts: Facts) -> int | None:

@@ -21,6 +21,7 @@ _SLOW_ATTENTION = (
 _ROOMY = {"--lowvram": 7.5e9, "--medvram": 11.5e9, "--medvram-sdxl": 11.5e9}
 """From how much memory on a flag only costs time, for SDXL at 1024×1024 in fp16."""
 _TENSOR_CORES = (7, 0)
+_SAGE = (8, 0)
 _FAULTY_HALF = "GTX 16"
 _SUGGESTED = ("RTX 3060 12GB", "RTX 4070", "RTX 5070 Ti")
 
@@ -45,7 +46,7 @@ def full_precision(facts: Facts) -> Finding | None:
             text="1.6 × and more, and half the memory"
             if is_faster
             else "half the memory; this card is no faster in fp16",
-            certainty=Certainty.MEASURED_ELSEWHERE,
+            certainty=Certainty.MEASURED_ELSEWHERE if is_faster else Certainty.REASONED,
             source="A100, SDXL, 30 steps: 7.36 s in fp32, 4.63 s in 16 bits (diffusion-fast)" if is_faster else "",
             times=1.6 if is_faster else 1.0,
         ),
@@ -64,7 +65,7 @@ def old_attention(facts: Facts) -> Finding | None:
     return Finding(
         severity=Severity.WORTHWHILE,
         found=f"{listed(asked)} chooses attention in slices",
-        why="PyTorch's fused kernels need as little memory and are faster on every card.",
+        why="PyTorch's fused kernels need as little memory and are faster; cards before Turing gain little.",
         gain=Gain(
             kind=Kind.SPEED,
             text="up to 2 × at large sizes, 1.1 × at 512×512",
@@ -94,7 +95,7 @@ def needless_offload(facts: Facts) -> Finding | None:
     return Finding(
         severity=Severity.WORTHWHILE,
         found=f"{listed(needless)} moves weights to and fro, and the {card.name} has {size(card.memory_bytes)}",
-        why="Everything fits; Hayate offloads by itself, and only what must be, when a picture would not.",
+        why="At least whole networks fit; Hayate offloads by itself, and only what a picture leaves no room for.",
         gain=Gain(
             kind=Kind.SPEED,
             text="1.1 × for medvram, 2 to 5 × for lowvram",
@@ -183,24 +184,77 @@ def old_card(facts: Facts) -> Finding | None:
     )
 
 
-def few_bytes_of_card(facts: Facts) -> Finding | None:
-    """A card too small for SDXL without offloading, and SDXL models."""
-    card = max(facts.nvidia, key=lambda card: card.memory_bytes or 0, default=None)
-    large = [each for each in facts.models if each.family == "sdxl"]
-    if card is None or card.memory_bytes is None or card.memory_bytes >= 7.5e9 or not large:
+def windows_itself(facts: Facts) -> Finding | None:
+    """Windows with a card that Linux would compile for out of the box."""
+    card = next((card for card in facts.nvidia if card.is_from(_TENSOR_CORES)), None)
+    if facts.system.os != "Windows" or card is None:
         return None
     return Finding(
         severity=Severity.MINOR,
-        found=f"the {card.name} has {size(card.memory_bytes)}, and there {'is' if len(large) == 1 else 'are'} "
-        f"{counted(len(large), 'SDXL model')}",
-        why="SDXL's U-Net alone is 5.1 GB in fp16, so weights wait in main memory (medvram, lowvram).",
+        found=f"the {card.name} is used under Windows",
+        why="Starting a kernel takes longer there, and Triton, which compiled steps need, is a package of its own.",
         gain=Gain(
             kind=Kind.SPEED,
-            text="none lost with SD1.5 models; with SDXL Hayate streams blocks while others compute",
-            certainty=Certainty.REASONED,
-            source="docs/decisions/memory.md",
+            text="1.1 to 1.2 × at times under WSL2 or Linux",
+            certainty=Certainty.MEASURED_ELSEWHERE,
+            source="the Japanese speed-up page's users, March 2023",
+            times=1.1,
         ),
-        fix=Fix(text="Leave the setting offload on auto, and close what else uses the card."),
+        fix=Fix(
+            text="Try it with `hayate bench quick` in both; keep the models on WSL's own disk.",
+            command="wsl --install",
+            needs="an administrator and a restart",
+        ),
+    )
+
+
+def untuned(facts: Facts) -> Finding | None:
+    """A machine on which nothing was tuned yet."""
+    names = [card.name for card in facts.cards if card.vendor in ("nvidia", "amd")] or ["CPU"]
+    if any(profile.device in names for profile in facts.profiles):
+        return None
+    return Finding(
+        severity=Severity.MINOR,
+        found=f"nothing was tuned for the {names[0]} yet",
+        why="Attention, layout, types and graphs win on some machines and lose on others; a table from elsewhere does "
+        "not say which.",
+        gain=Gain(
+            kind=Kind.SPEED,
+            text="measured while tuning, and nothing where the default plan wins",
+            certainty=Certainty.REASONED,
+            source="three minutes of this machine",
+            times=1.05,
+        ),
+        fix=Fix(text="Let it try; `hayate generate` uses what wins.", command="hayate tune"),
+    )
+
+
+def wished_packages(facts: Facts) -> Finding | None:
+    """Attention by a package that is not installed, or that can't serve the card."""
+    sage = facts.package("sageattention")
+    card = next((card for card in facts.nvidia if card.capability is not None), None)
+    if sage is not None and card is not None and not card.is_from(_SAGE):
+        return Finding(
+            severity=Severity.MINOR,
+            found=f"SageAttention {sage.version} is installed, and has no kernels for the {card.name}",
+            why="It needs a card of compute capability 8.0 (Ampere) or newer; plans leave it out.",
+            gain=Gain(kind=Kind.START, text="one package less", certainty=Certainty.REASONED, source="its own list"),
+            fix=Fix(text="Uninstall it.", command=f"{facts.python.executable} -m pip uninstall sageattention"),
+        )
+    if "--xformers" not in facts.wishes.flags or facts.package("xformers") is not None or not facts.nvidia:
+        return None
+    return Finding(
+        severity=Severity.MINOR,
+        found="--xformers is asked for, and xFormers is not installed",
+        why="PyTorch's own fused kernels serve instead, as every plan says.",
+        gain=Gain(
+            kind=Kind.SPEED,
+            text="within 10 % either way",
+            certainty=Certainty.MEASURED_ELSEWHERE,
+            source="the Japanese speed-up page: sdp 18.5, xformers 20.3 s",
+            times=1.0,
+        ),
+        fix=Fix(text="Take it out of COMMANDLINE_ARGS: sdp wins over it where both are there."),
     )
 
 

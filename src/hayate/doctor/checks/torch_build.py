@@ -9,8 +9,15 @@ from hayate.doctor.finding import Certainty, Finding, Fix, Gain, Kind, Severity
 INDEX = "https://download.pytorch.org/whl/"
 _OLDEST = (5, 0)
 """The oldest capability that any wheel of a torch that Hayate takes has kernels for."""
-_WHEELS = (((7, 5), "cu130", "13.0"), (_OLDEST, "cu126", "12.6"))
-"""From which capability on which wheels serve, and their CUDA. CUDA 13 dropped what is older than Turing."""
+_WHEELS = (
+    ((7, 5), "580.65", "cu130", "13.0"),
+    ((10, 0), "527.41", "cu129", "12.9"),
+    (_OLDEST, "527.41", "cu126", "12.6"),
+)
+"""From which capability and driver on which wheels serve, and their CUDA; the first that fits is taken.
+
+CUDA 13 dropped what is older than Turing, and Blackwell needs 12.8.
+"""
 _BUILT_FOR = (((12, 0), "12.8"), ((10, 0), "12.8"), ((9, 0), "11.8"), ((8, 9), "11.8"), ((8, 6), "11.1"))
 """The first CUDA that knows a capability natively."""
 _CUDNN_FOR = (((12, 0), "9.7"), ((10, 0), "9.7"), ((9, 0), "8.6"), ((8, 9), "8.6"), ((8, 0), "8.1"))
@@ -162,8 +169,9 @@ def _runs(card: Card, architectures: tuple[str, ...] | None, cuda: str) -> bool 
 
 def _reinstall(facts: Facts, card: Card) -> Fix:
     """The torch for a card, from PyTorch's own index."""
-    rows = ((tag, cuda) for since, tag, cuda in _WHEELS if card.is_from(since))
-    index, cuda = next(rows, _WHEELS[0][1:])
+    driver = card.driver or "999"
+    rows = ((tag, cuda) for since, needed, tag, cuda in _WHEELS if card.is_from(since) and not older(driver, needed))
+    index, cuda = next(rows, _WHEELS[0][2:])
     version = facts.python.pins.get("torch", "2.13.0")
     # --force-reinstall, since a build for another CUDA has the same version and would be left alone.
     command = _pip(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from hayate.doctor.facts import Facts
+from hayate.doctor.facts import Card, Cliff, Facts
 from hayate.doctor.figures import older, size
 from hayate.doctor.finding import Certainty, Finding, Fix, Gain, Kind, Severity
 
+_OVERFLOW = (
+    "A picture that just does not fit becomes ten times slower without a message; Hayate's own plan for little memory "
+    "(tiles, fewer inputs, offloading) never gets its turn."
+)
 _FALLBACK_SINCE = "536.40"
 _SELDOM_FULL_BYTES = 20e9
 """From this much memory on pictures of usual sizes never overflow it."""
@@ -41,20 +45,16 @@ def sysmem_fallback(facts: Facts) -> Finding | None:
     is_windows = facts.system.os == "Windows" or facts.system.is_wsl
     if not is_windows or card is None or card.driver is None or facts.windows.sysmem_fallback == "off":
         return None
+    if card.cliff is not None:
+        return _cliff(card, card.cliff, facts)
     if older(card.driver, _FALLBACK_SINCE) or (card.memory_bytes or 0) > _SELDOM_FULL_BYTES:
         return None
     state = "is on" if facts.windows.sysmem_fallback == "on" else "is on unless you changed it"
     memory = f" and {size(card.memory_bytes)}" if card.memory_bytes else ""
-    fix = (
-        "Inside WSL2 the driver ignores the setting (microsoft/WSL#11050): choose smaller pictures, or --medvram."
-        if facts.system.is_wsl
-        else "NVIDIA Control Panel › Manage 3D settings › CUDA - Sysmem Fallback Policy › Prefer No Sysmem Fallback."
-    )
     return Finding(
         severity=Severity.WORTHWHILE,
         found=f"with driver {card.driver}{memory}, the driver's system-memory fallback {state}",
-        why="A picture that just does not fit becomes ten times slower without a message; Hayate's own plan for little "
-        "memory (tiles, fewer inputs, offloading) never gets its turn.",
+        why=_OVERFLOW,
         gain=Gain(
             kind=Kind.SPEED,
             text="10 × for pictures that overflow the card's memory, nothing for others",
@@ -62,7 +62,7 @@ def sysmem_fallback(facts: Facts) -> Finding | None:
             source="AUTOMATIC1111/stable-diffusion-webui#11063; NVIDIA's answer 5490",
             times=1.5,
         ),
-        fix=Fix(text=fix),
+        fix=_no_fallback(facts),
     )
 
 
@@ -84,4 +84,35 @@ def power_mode(facts: Facts) -> Finding | None:
             times=2.0,
         ),
         fix=Fix(text="Plug it in and choose best performance under Settings › System › Power."),
+    )
+
+
+def _cliff(card: Card, cliff: Cliff, facts: Facts) -> Finding | None:
+    """What measuring showed, which counts for more than what is usual."""
+    if cliff.held_bytes is None:
+        return None
+    return Finding(
+        severity=Severity.WORTHWHILE,
+        found=f"past {size(cliff.held_bytes)} the {card.name}'s memory is the computer's: copies become "
+        f"{cliff.times_slower:.0f} times slower",
+        why=_OVERFLOW,
+        gain=Gain(
+            kind=Kind.SPEED,
+            text=f"{cliff.times_slower:.0f} × for pictures that overflow the card's memory, nothing for others",
+            certainty=Certainty.MEASURED_HERE,
+            source="copies of growing total size",
+            times=1.5,
+        ),
+        fix=_no_fallback(facts),
+    )
+
+
+def _no_fallback(facts: Facts) -> Fix:
+    if facts.system.is_wsl:
+        return Fix(
+            text="Inside WSL2 the driver ignores its setting (microsoft/WSL#11050): choose smaller pictures, or --medvram."
+        )
+    return Fix(
+        text="NVIDIA Control Panel › Manage 3D settings › CUDA - Sysmem Fallback Policy › Prefer No Sysmem Fallback; "
+        "`hayate doctor --measure` shows whether it acted."
     )

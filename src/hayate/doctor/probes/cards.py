@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import psutil
 
-from hayate.doctor.facts import Card, Holder, System
+from hayate.doctor.facts import Card, Cliff, Holder, System
 from hayate.doctor.probes.ask import Unanswered, ask, read_text
 
 _FIELDS: tuple[str, ...] = (
@@ -38,6 +40,7 @@ _FIELDS: tuple[str, ...] = (
 )
 _SLOWDOWNS = {0x08: "hardware slowdown", 0x20: "heat", 0x40: "heat (hardware)", 0x80: "power brake"}
 """Bits of the driver's reasons for a low clock that are worth a word. Source: NVML, nvmlClocksThrottleReasons."""
+_MEASURE_LIMIT_S = 120.0
 _CUDA = re.compile(r"CUDA Version\s*:\s*(\d+\.\d+)")
 _VENDORS: dict[str, Literal["amd", "intel"]] = {"0x1002": "amd", "0x8086": "intel"}
 
@@ -52,6 +55,19 @@ def cards(about: System) -> tuple[Card, ...]:
         memory_bytes = psutil.virtual_memory().total
         return (Card(name="Apple GPU", vendor="apple", memory_bytes=memory_bytes),) if is_apple else ()
     return (*_nvidia(), *_others())
+
+
+def with_cliff(card: Card) -> Card:
+    """The card with what copies of growing size show, timed in a process of its own.
+
+    Raises: Unanswered.
+    Cost: the import of torch, a second or two of copies, ten where there is a cliff.
+    """
+    told = json.loads(ask([sys.executable, "-m", "hayate.runtime.cliff"], _MEASURE_LIMIT_S).strip().splitlines()[-1])
+    if told is None:
+        return replace(card, cliff=Cliff())
+    slower = told["before_bytes_per_s"] / told["after_bytes_per_s"]
+    return replace(card, cliff=Cliff(held_bytes=told["held_bytes"], times_slower=slower))
 
 
 def parse(table: str, processes: str = "", banner: str = "") -> tuple[Card, ...]:

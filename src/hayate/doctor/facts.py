@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge, Gt, Le
 
 SHEET_VERSION = 1
 
+Amount = Annotated[int, Ge(0), Le(2**60)]
+Count = Annotated[int, Gt(0), Le(2**60)]
+Rate = Annotated[float, Ge(1e-3), Le(1e15)]
 DiskKind = Literal["nvme", "ssd", "hdd", "network", "memory", "virtual"]
 FolderRole = Literal["models", "outputs", "cache", "data"]
 FileForm = Literal["safetensors", "pickle", "broken", "link"]
@@ -59,7 +64,7 @@ class Package(Sheet):
     """What it asks for, as its metadata has it; requirements of extras have their marker."""
     is_plugin: bool = False
     """Whether it extends Hayate by an entry point."""
-    size_bytes: int | None = None
+    size_bytes: Amount | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +100,7 @@ class Holder(Sheet):
     """A process that has memory of a card."""
 
     name: str
-    used_bytes: int | None
+    used_bytes: Amount | None
     """None where the driver does not say, as on Windows."""
 
 
@@ -103,9 +108,9 @@ class Holder(Sheet):
 class Cliff(Sheet):
     """How copies on a card of growing total size went: at a cliff, memory is the computer's and not the card's."""
 
-    held_bytes: int | None = None
+    held_bytes: Amount | None = None
     """The most that was held before it; None where there is no cliff."""
-    times_slower: float = 1.0
+    times_slower: Rate = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,24 +120,24 @@ class Card(Sheet):
     name: str
     vendor: Literal["nvidia", "amd", "intel", "apple"] = "nvidia"
     capability: tuple[int, int] | None = None
-    memory_bytes: int | None = None
-    used_bytes: int | None = None
+    memory_bytes: Amount | None = None
+    used_bytes: Amount | None = None
     driver: str | None = None
     driver_cuda: str | None = None
     """The newest CUDA that the driver serves."""
     state: str | None = None
     """NVIDIA's performance state: P0 at work, P8 idle."""
-    power_limit_w: float | None = None
-    power_default_w: float | None = None
-    power_max_w: float | None = None
-    clock_mhz: int | None = None
-    clock_max_mhz: int | None = None
+    power_limit_w: Rate | None = None
+    power_default_w: Rate | None = None
+    power_max_w: Rate | None = None
+    clock_mhz: Amount | None = None
+    clock_max_mhz: Count | None = None
     slowdowns: tuple[str, ...] = ()
     """Why the clock is held down now, such as `thermal`, other than by idling or by the power limit."""
-    pcie_generation: int | None = None
-    pcie_generation_max: int | None = None
-    pcie_lanes: int | None = None
-    pcie_lanes_max: int | None = None
+    pcie_generation: Count | None = None
+    pcie_generation_max: Count | None = None
+    pcie_lanes: Count | None = None
+    pcie_lanes_max: Count | None = None
     has_display: bool | None = None
     holders: tuple[Holder, ...] = ()
     cliff: Cliff | None = None
@@ -148,20 +153,20 @@ class Processor(Sheet):
     """The CPU, as far as this process may use it."""
 
     model: str
-    cores: int | None = None
+    cores: Count | None = None
     """Physical ones."""
-    threads: int | None = None
+    threads: Amount | None = None
     """Logical processors."""
-    usable_threads: int | None = None
+    usable_threads: Count | None = None
     """Of these, those that this process may run on."""
-    quota_threads: float | None = None
+    quota_threads: Rate | None = None
     """What a container's limit of CPU time comes to."""
     features: tuple[str, ...] = ()
     """Instruction sets, as Linux calls them."""
     governor: str | None = None
     """How Linux sets the clock."""
-    numa_nodes: int | None = None
-    threads_asked: int | None = None
+    numa_nodes: Count | None = None
+    threads_asked: Count | None = None
     """OMP_NUM_THREADS, where it is set."""
     pinning: Mapping[str, str] = field(default_factory=dict)
     """Those of OMP_PROC_BIND, KMP_AFFINITY and GOMP_CPU_AFFINITY that are set."""
@@ -191,14 +196,14 @@ class Toolchain(Sheet):
 class Memory(Sheet):
     """Main memory, as far as this process may use it."""
 
-    total_bytes: int
-    available_bytes: int
-    cached_bytes: int | None = None
+    total_bytes: Amount
+    available_bytes: Amount
+    cached_bytes: Amount | None = None
     """Files that the system keeps in memory because they were read."""
-    limit_bytes: int | None = None
+    limit_bytes: Count | None = None
     """A container's limit."""
-    swap_bytes: int = 0
-    swap_used_bytes: int = 0
+    swap_bytes: Amount = 0
+    swap_used_bytes: Amount = 0
 
     @property
     def usable_bytes(self) -> int:
@@ -217,8 +222,8 @@ class Folder(Sheet):
     disk: DiskKind | None = None
     is_windows_mount: bool = False
     """Whether it is Windows' own disk, seen from inside WSL2."""
-    free_bytes: int | None = None
-    read_bytes_per_s: float | None = None
+    free_bytes: Amount | None = None
+    read_bytes_per_s: Rate | None = None
     """Measured over a few MB; see `was_cached`."""
     was_cached: bool | None = None
     """Whether what was read came from memory, so that it tells nothing of the disk."""
@@ -231,12 +236,12 @@ class ModelFile(Sheet):
     path: str
     kind: Literal["checkpoint", "vae", "lora", "embedding"]
     form: FileForm
-    size_bytes: int
+    size_bytes: Amount
     family: str | None = None
     """`sd1`, `sd2`, `sdxl` or `sdxl-refiner`."""
-    dtype_bytes: Mapping[str, int] = field(default_factory=dict)
+    dtype_bytes: Mapping[str, Amount] = field(default_factory=dict)
     """Of a checkpoint, what each stored type takes."""
-    ema_bytes: int = 0
+    ema_bytes: Amount = 0
     """The averages that training keeps and nothing here uses."""
     safe_types: Mapping[str, str] = field(default_factory=dict)
     """What a part must compute in: by the file's own header, by its hash, or as learnt from a NaN."""
@@ -263,7 +268,7 @@ class Extension(Sheet):
     """An extension, and what it costs at every start."""
 
     name: str
-    import_ms: float | None = None
+    import_ms: Annotated[float, Ge(0), Le(1e9)] | None = None
     is_disabled: bool = False
     problem: str | None = None
 
@@ -272,7 +277,7 @@ class Extension(Sheet):
 class Port(Sheet):
     """A port that the server would use."""
 
-    number: int
+    number: Count
     is_free: bool
     holder: str | None = None
     """The name of the process that listens there."""
@@ -289,7 +294,7 @@ class Wishes(Sheet):
     """Settings that differ from their default, by key; no paths."""
     settings_problem: str | None = None
     """What is wrong with the settings file."""
-    threads: int = 0
+    threads: Amount = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

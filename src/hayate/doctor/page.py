@@ -17,15 +17,16 @@ def doctor_page() -> str:
 
 Written by `scripts/docs` from `src/hayate/doctor/`.
 
-`hayate doctor` looks the machine over and says what to change: what was found, why it matters, what it would gain and how
-sure that is ({sure}), and the fix. Nothing is said of what is fine. It changes nothing by itself, loads nothing from
-anywhere, and imports no torch. The exit code is 1 for something serious, else 0.
+`hayate doctor` looks the machine over and says what to change: what was found, why it matters, what it would gain and
+how sure that is ({sure}), and the fix. Nothing is said of what is fine, and nothing is changed or downloaded. Beside an
+NVIDIA card torch is asked, once and in another process, for what it was built; else it stays on the disk. The exit code
+is 1 for something serious, else 0.
 
 | Option | What it does |
 |---|---|
 | `--fix` | does what can be done here; `--only CHECK` for one of them |
 | `--undo` | takes it back, the newest first; what was changed since stays |
-| `--measure` | also fills an NVIDIA card's memory for a moment and times copies: the driver's fallback to main memory shows |
+| `--measure` | also fills an NVIDIA card for a moment and times copies, which shows a fallback to main memory |
 | `--facts FILE` | writes down what is known of this machine; nothing in it names its owner |
 | `--from FILE` | judges such a sheet instead of this machine |
 | `--json`, `--all` | everything as one JSON object; the checks that found nothing too |
@@ -42,8 +43,8 @@ anywhere, and imports no torch. The exit code is 1 for something serious, else 0
 |---|---|
 {jobs}
 
-What was done is written to `doctor/undo.json` in `data_dir` before it begins. What a fix can't do is given as a command:
-drivers, the registry and power limits are an administrator's, and no model is made smaller or deleted unasked.
+What is done is written to `doctor/undo.json` in `data_dir` before it begins. What `--fix` doesn't do is given as a
+command: drivers, the registry and power limits are an administrator's, and no model is deleted or made smaller unasked.
 """
 
 

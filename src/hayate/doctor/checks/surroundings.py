@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from hayate.bench.cards import CARDS, find_card
 from hayate.doctor.facts import Card, Facts, TunedProfile
-from hayate.doctor.figures import agreed, counted, listed, size
+from hayate.doctor.figures import agreed, counted, listed, numbers, size
 from hayate.doctor.finding import Action, Certainty, Finding, Fix, Gain, Job, Kind, Severity
 from hayate.errors import UnknownName
 
@@ -112,7 +112,7 @@ def needless_offload(facts: Facts) -> Finding | None:
 
 def unreadable_settings(facts: Facts) -> Finding | None:
     """A settings file that every command refuses."""
-    if facts.wishes.settings_problem is None:
+    if not facts.wishes.settings_problem:
         return None
     return Finding(
         severity=Severity.SERIOUS,
@@ -286,8 +286,8 @@ def _of_card(card: Card, facts: Facts) -> dict[str, str]:
     if facts.torch is not None and facts.torch.cuda:
         now["CUDA"] = facts.torch.cuda
     if card.driver_cuda:  # CUDA counts thousands and tens: 12.8 is 12080
-        major, _, minor = card.driver_cuda.partition(".")
-        now["driver"] = str(int(major) * 1000 + int(minor or 0) * 10)
+        major, minor = (*numbers(card.driver_cuda), 0, 0)[:2]
+        now["driver"] = str(major * 1000 + minor * 10)
     return now
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from hayate.doctor.facts import Card, Facts
 from hayate.doctor.figures import older
 from hayate.doctor.finding import Certainty, Finding, Fix, Gain, Kind, Severity
 
 INDEX = "https://download.pytorch.org/whl/"
+_ARCHITECTURE = re.compile(r"(sm|compute)_(\d+)(\d)[a-z]?")
 _OLDEST = (5, 0)
 """The oldest capability that any wheel of a torch that Hayate takes has kernels for."""
 _WHEELS = (
@@ -156,15 +159,12 @@ def _runs(card: Card, architectures: tuple[str, ...] | None, cuda: str) -> bool 
         if native is not None and older(cuda, native):
             return False if card.capability >= (10, 0) else None
         return False if card.capability < (7, 5) and not older(cuda, "13.0") else None
-    for each in architectures:
-        kind, _, digits = each.partition("_")
-        digits = digits.rstrip("abcf")
-        built = (int(digits[:-1]), int(digits[-1]))
-        if kind == "compute" and card.capability >= built:
-            return True
-        if kind == "sm" and card.capability[0] == built[0] and card.capability >= built:
-            return True
-    return False
+    found = [match for each in architectures if (match := _ARCHITECTURE.fullmatch(each))]
+    built = [(match[1], (int(match[2]), int(match[3]))) for match in found]
+    return any(
+        card.is_from(capability) and (kind == "compute" or card.capability[0] == capability[0])
+        for kind, capability in built
+    )
 
 
 def _reinstall(facts: Facts, card: Card) -> Fix:

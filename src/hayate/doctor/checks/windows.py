@@ -110,7 +110,7 @@ def _cliff(card: Card, cliff: Cliff, facts: Facts) -> Finding | None:
 def _no_fallback(facts: Facts) -> Fix:
     if facts.system.is_wsl:
         return Fix(
-            text="Inside WSL2 the driver ignores its setting (microsoft/WSL#11050): choose smaller pictures, or --medvram."
+            text="Inside WSL2 the driver ignores its setting (microsoft/WSL#11050): smaller pictures, or --medvram."
         )
     return Fix(
         text="NVIDIA Control Panel › Manage 3D settings › CUDA - Sysmem Fallback Policy › Prefer No Sysmem Fallback; "

@@ -152,8 +152,9 @@ def _number(text: str) -> float | None:
 
 
 def _whole(text: str) -> int | None:
+    """A whole number; None also for a nought, which stands for unknown."""
     number = _number(text)
-    return None if number is None else int(number)
+    return int(number) if number else None
 
 
 def _mib(text: str) -> int | None:

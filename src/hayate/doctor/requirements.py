@@ -37,7 +37,7 @@ def unmet(python: Python) -> tuple[Unmet, ...]:
             has = there.get(name)
             if has is None and package.name in ALONE:
                 continue
-            if has is None or not requirement.specifier.contains(has, prereleases=True):
+            if has is None or not _fits(requirement, has):
                 found.append(Unmet(package=package.name, wants=f"{name}{requirement.specifier}", has=has))
     return tuple(found)
 
@@ -81,6 +81,13 @@ def _requirements(package: Package, extras: frozenset[str]) -> Iterator[Requirem
         marker = requirement.marker
         if marker is None or _ANY in extras or any(marker.evaluate({"extra": extra}) for extra in extras):
             yield requirement
+
+
+def _fits(requirement: Requirement, version: str) -> bool:
+    try:
+        return requirement.specifier.contains(version, prereleases=True)
+    except InvalidVersion:
+        return False
 
 
 def _public(version: str) -> str:

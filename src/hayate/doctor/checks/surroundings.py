@@ -210,12 +210,14 @@ def windows_itself(facts: Facts) -> Finding | None:
 
 def untuned(facts: Facts) -> Finding | None:
     """A machine on which nothing was tuned yet."""
-    names = [card.name for card in facts.cards if card.vendor in ("nvidia", "amd")] or ["CPU"]
-    if any(profile.device in names for profile in facts.profiles):
+    nvidia = [card.name for card in facts.nvidia]
+    # torch calls other makes' cards by names that only it knows, so there any profile counts.
+    if any(not nvidia or profile.device in nvidia for profile in facts.profiles):
         return None
+    name = next((card.name for card in facts.cards), "processor")
     return Finding(
         severity=Severity.MINOR,
-        found=f"nothing was tuned for the {names[0]} yet",
+        found=f"nothing was tuned for the {name} yet",
         why="Attention, layout, types and graphs win on some machines and lose on others; a table from elsewhere does "
         "not say which.",
         gain=Gain(

@@ -67,11 +67,17 @@ def sysmem_fallback(facts: Facts) -> Finding | None:
 
 
 def power_mode(facts: Facts) -> Finding | None:
-    """A laptop on battery, or in a mode that saves power."""
+    """A laptop on battery, or in a mode that saves power; Apple's compute as fast on battery."""
     windows = facts.windows
-    if facts.system.os != "Windows" or not (windows.is_on_battery or windows.power_mode == "efficiency"):
+    if facts.system.os == "macOS" or not (windows.is_on_battery or windows.power_mode == "efficiency"):
         return None
     found = "the computer runs on battery" if windows.is_on_battery else "Windows' power mode saves energy"
+    is_linux = facts.system.os == "Linux" and not facts.system.is_wsl
+    fix = (
+        Fix(text="Plug it in and choose performance.", command="powerprofilesctl set performance")
+        if is_linux
+        else Fix(text="Plug it in and choose best performance under Settings › System › Power.")
+    )
     return Finding(
         severity=Severity.WORTHWHILE,
         found=found,
@@ -83,7 +89,7 @@ def power_mode(facts: Facts) -> Finding | None:
             source="the power that laptops allow on battery, often a third",
             times=2.0,
         ),
-        fix=Fix(text="Plug it in and choose best performance under Settings › System › Power."),
+        fix=fix,
     )
 
 

@@ -67,9 +67,7 @@ CHECKS = (
         "computing is found by `runtime/cliff.py`: bandwidth that breaks down with size.",
         judge=windows.sysmem_fallback,
     ),
-    Check(
-        name="power mode", looks_at="Windows or Linux on battery, or an energy-saving mode.", judge=windows.power_mode
-    ),
+    Check(name="power mode", looks_at="On battery, or a mode that saves energy; not Macs.", judge=windows.power_mode),
     # Processor
     Check(
         name="too many threads",

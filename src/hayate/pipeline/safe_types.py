@@ -18,10 +18,9 @@ from hayate.errors import HayateError
 from hayate.pipeline.guards import TITLES
 from hayate.runtime.precision import DTYPES, Precision, dtype_name
 from hayate.weights.hashes import file_stamp
-from hayate.weights.learnt_types import read_learnt
+from hayate.weights.learnt_types import SAFE_TYPES, read_learnt
 from hayate.weights.merged import MergedModel, ModelSource
 from hayate.weights.read import read_header
-from hayate.weights.rewrite import SAFE_TYPES
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""The file in which it is kept what types parts of model files turned out to need."""
+"""Where it is written which types the parts of model files need: in their headers, and in a file of what was learnt."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 from hayate.weights.hashes import file_stamp
 
+SAFE_TYPES = "hayate.safe_types"
+"""The metadata in which a file says in which types its networks must compute: JSON, {"vae": "fp32"}."""
 FILE_NAME = "safe-types.json"
 MAX_BYTES = 4 * 1024 * 1024
 

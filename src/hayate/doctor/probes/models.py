@@ -18,12 +18,11 @@ from hayate.settings import Settings
 from hayate.weights.detect import detect_family
 from hayate.weights.folders import READABLE, all_files
 from hayate.weights.header import Header
-from hayate.weights.learnt_types import FILE_NAME, learnt_of, read_learnt
+from hayate.weights.learnt_types import FILE_NAME, SAFE_TYPES, learnt_of, read_learnt
 from hayate.weights.marks import layout_mark, sampled_mark
 from hayate.weights.overflowing import is_known_to_overflow
 from hayate.weights.pickles import is_pickled
 from hayate.weights.read import read_header
-from hayate.weights.rewrite import SAFE_TYPES
 from hayate.weights.scan import scan
 
 LIMIT_S = 1.5

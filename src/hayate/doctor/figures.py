@@ -28,9 +28,9 @@ def size(size_bytes: float) -> str:
     return f"{size_bytes / 1e6:.0f} MB"
 
 
-def listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str], between: str = ", ") -> str:
     """The first few of `names`, and how many more there are."""
-    shown = ", ".join(names[:SHOWN])
+    shown = between.join(names[:SHOWN])
     return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown
 
 

@@ -121,7 +121,7 @@ def duplicates(facts: Facts) -> Finding | None:
     if not twice:
         return None
     spare = sum(each.size_bytes for group in twice for each in group[1:])
-    pairs = [" = ".join(_names(group)) for group in twice]
+    pairs = [listed(_names(group), " = ") for group in twice]
     return Finding(
         severity=Severity.MINOR,
         found=f"the same tensors more than once: {listed(pairs)}",

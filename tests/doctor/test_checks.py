@@ -51,7 +51,7 @@ def test_a_sound_machine_hears_nothing() -> None:
     assert diagnose(machine()) == ()
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.from_type(Facts))
 def test_no_check_fails_whatever_the_facts(facts: Facts) -> None:
     findings = diagnose(facts)

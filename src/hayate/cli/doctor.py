@@ -101,6 +101,9 @@ def _fixed(
 
     data_dir = load_settings().data_dir
     tell = (lambda report: None) if is_silent else _tell
+    names = [finding.check for finding in findings if finding.is_fixable]
+    if names and not is_silent:
+        typer.echo(f"fixing: {', '.join(names)} …", err=True)
     reports = fix(findings, remedies(data_dir, os.environ), Ledger(data_dir), tell)
     return (_findings(_facts(None), only) if reports else tuple(findings)), reports
 

@@ -12,6 +12,7 @@ from hayate.doctor.checks import (
     surroundings,
     torch_build,
     windows,
+    wishes,
 )
 from hayate.doctor.finding import Check
 
@@ -174,19 +175,19 @@ CHECKS = (
     Check(
         name="fp32 on a GPU",
         looks_at="--no-half, --precision full or `dtype = fp32`.",
-        judge=surroundings.full_precision,
+        judge=wishes.full_precision,
     ),
     Check(
         name="attention in slices",
         looks_at="A1111's flags for attention without a fused kernel.",
-        judge=surroundings.old_attention,
+        judge=wishes.old_attention,
     ),
     Check(
         name="needless offloading",
         looks_at="--medvram, --lowvram or `offload` on a card with room for SDXL.",
-        judge=surroundings.needless_offload,
+        judge=wishes.needless_offload,
     ),
-    Check(name="settings file", looks_at="A settings file that is refused.", judge=surroundings.unreadable_settings),
+    Check(name="settings file", looks_at="A settings file that is refused.", judge=wishes.unreadable_settings),
     Check(
         name="stale profile",
         looks_at="Tuned profiles made with another torch, CUDA, driver or card.",
@@ -203,6 +204,6 @@ CHECKS = (
     Check(
         name="attention packages",
         looks_at="SageAttention on a card that it has no kernels for; --xformers without xFormers.",
-        judge=surroundings.wished_packages,
+        judge=wishes.wished_packages,
     ),
 )

@@ -33,7 +33,7 @@ def too_many_threads(facts: Facts) -> Finding | None:
         ),
         fix=Fix(
             text="Leave the number to PyTorch.",
-            command="" if is_setting else "unset OMP_NUM_THREADS",
+            command="" if is_setting else _unset(facts),
             actions=(Action(job=Job.WRITE_SETTING, subject="threads", value="0"),) if is_setting else (),
         ),
     )
@@ -60,7 +60,7 @@ def idle_processors(facts: Facts) -> Finding | None:
         ),
         fix=Fix(
             text="Leave the number to PyTorch.",
-            command="" if is_setting else "unset OMP_NUM_THREADS",
+            command="" if is_setting else _unset(facts),
             actions=(Action(job=Job.WRITE_SETTING, subject="threads", value="0"),) if is_setting else (),
         ),
     )
@@ -185,6 +185,10 @@ def _tools(facts: Facts, missing: list[str]) -> Fix:
         return Fix(text="Install Triton; on Linux it comes with torch.", command=f"{python} -m pip install triton")
     what = "python3-dev g++" if "Python.h" in missing else "g++"
     return Fix(text=f"Install {what}.", command=f"sudo apt install {what}", needs="an administrator")
+
+
+def _unset(facts: Facts) -> str:
+    return "set OMP_NUM_THREADS=" if facts.system.os == "Windows" else "unset OMP_NUM_THREADS"
 
 
 def _usable(facts: Facts) -> int | None:

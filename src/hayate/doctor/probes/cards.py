@@ -9,6 +9,8 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -41,6 +43,9 @@ _FIELDS: tuple[str, ...] = (
 _SLOWDOWNS = {0x08: "hardware slowdown", 0x20: "heat", 0x40: "heat (hardware)", 0x80: "power brake"}
 """Bits of the driver's reasons for a low clock that are worth a word. Source: NVML, nvmlClocksThrottleReasons."""
 _MEASURE_LIMIT_S = 120.0
+_PROCESS_FIELDS = ("gpu_uuid", "pid", "name", "used_memory")
+_AS_CSV = "--format=csv,noheader,nounits"
+_UNKNOWN_FIELD = re.compile(r'Field "([^"]+)" is not a valid field')
 _CUDA = re.compile(r"CUDA Version\s*:\s*(\d+\.\d+)")
 _VENDORS: dict[str, Literal["amd", "intel"]] = {"0x1002": "amd", "0x8086": "intel"}
 
@@ -70,11 +75,11 @@ def with_cliff(card: Card) -> Card:
     return replace(card, cliff=Cliff(held_bytes=told["held_bytes"], times_slower=slower))
 
 
-def parse(table: str, processes: str = "", banner: str = "") -> tuple[Card, ...]:
+def parse(table: str, processes: str = "", banner: str = "", fields: Sequence[str] = _FIELDS) -> tuple[Card, ...]:
     """The cards in nvidia-smi's answers, which give `[N/A]` for what a card does not have."""
     found_cuda = _CUDA.search(banner)
     holders = _holders(processes)
-    rows = (dict(zip(_FIELDS, map(str.strip, row), strict=False)) for row in csv.reader(io.StringIO(table)) if row)
+    rows = (dict(zip(fields, map(str.strip, row), strict=False)) for row in csv.reader(io.StringIO(table)) if row)
     return tuple(_card(row, holders, found_cuda[1] if found_cuda else None) for row in rows)
 
 
@@ -82,15 +87,35 @@ def _nvidia() -> tuple[Card, ...]:
     smi = shutil.which("nvidia-smi") or _usual_place()
     if not smi:
         return ()
-    tail = "--format=csv,noheader,nounits"
-    table = ask([smi, f"--query-gpu={','.join(_FIELDS)}", tail])
-    processes = banner = ""
+    with ThreadPoolExecutor(max_workers=2) as pool:  # each call may wake the driver, which takes a second
+        processes = pool.submit(_or_nothing, [smi, f"--query-compute-apps={','.join(_PROCESS_FIELDS)}", _AS_CSV])
+        banner = pool.submit(_or_nothing, [smi])
+        table, fields = _table(smi)
+        return parse(table, processes.result(), banner.result(), fields)
+
+
+def _table(smi: str) -> tuple[str, list[str]]:
+    """The cards' table and its columns: those that this driver knows.
+
+    Raises: Unanswered.
+    """
+    fields = list(_FIELDS)
+    while True:
+        try:
+            return ask([smi, f"--query-gpu={','.join(fields)}", _AS_CSV]), fields
+        except Unanswered as error:
+            unknown = _UNKNOWN_FIELD.search(str(error))
+            if unknown is None or unknown[1] not in fields:
+                raise
+            fields.remove(unknown[1])
+
+
+def _or_nothing(command: list[str]) -> str:
+    """The answer to what is good to know and no more."""
     try:
-        processes = ask([smi, "--query-compute-apps=gpu_uuid,pid,name,used_memory", tail])
-        banner = ask([smi])
-    except Unanswered:  # cards are known then, only who uses them isn't
-        pass
-    return parse(table, processes, banner)
+        return ask(command)
+    except Unanswered:
+        return ""
 
 
 def _usual_place() -> str:
@@ -104,25 +129,25 @@ def _card(row: dict[str, str], holders: dict[str, list[Holder]], cuda: str | Non
     reasons = row.get("clocks_throttle_reasons.active", "")
     bits = int(reasons, 16) if reasons.startswith("0x") else 0
     return Card(
-        name=row["name"],
+        name=row.get("name", ""),
         capability=(capability[0], capability[1]) if len(capability) == 2 else None,
-        memory_bytes=_mib(row["memory.total"]),
-        used_bytes=_mib(row["memory.used"]),
-        driver=row["driver_version"],
+        memory_bytes=_mib(row.get("memory.total", "")),
+        used_bytes=_mib(row.get("memory.used", "")),
+        driver=row.get("driver_version", ""),
         driver_cuda=cuda,
-        state=row["pstate"] if row["pstate"].startswith("P") else None,
-        power_limit_w=_number(row["power.limit"]),
-        power_default_w=_number(row["power.default_limit"]),
-        power_max_w=_number(row["power.max_limit"]),
-        clock_mhz=_whole(row["clocks.sm"]),
-        clock_max_mhz=_whole(row["clocks.max.sm"]),
+        state=row.get("pstate", "") if row.get("pstate", "").startswith("P") else None,
+        power_limit_w=_number(row.get("power.limit", "")),
+        power_default_w=_number(row.get("power.default_limit", "")),
+        power_max_w=_number(row.get("power.max_limit", "")),
+        clock_mhz=_whole(row.get("clocks.sm", "")),
+        clock_max_mhz=_whole(row.get("clocks.max.sm", "")),
         slowdowns=tuple(text for bit, text in _SLOWDOWNS.items() if bits & bit),
-        pcie_generation=_whole(row["pcie.link.gen.current"]),
-        pcie_generation_max=_whole(row["pcie.link.gen.max"]),
-        pcie_lanes=_whole(row["pcie.link.width.current"]),
-        pcie_lanes_max=_whole(row["pcie.link.width.max"]),
-        has_display={"Enabled": True, "Disabled": False}.get(row["display_active"]),
-        holders=tuple(holders.get(row["uuid"], ())),
+        pcie_generation=_whole(row.get("pcie.link.gen.current", "")),
+        pcie_generation_max=_whole(row.get("pcie.link.gen.max", "")),
+        pcie_lanes=_whole(row.get("pcie.link.width.current", "")),
+        pcie_lanes_max=_whole(row.get("pcie.link.width.max", "")),
+        has_display={"Enabled": True, "Disabled": False}.get(row.get("display_active", "")),
+        holders=tuple(holders.get(row.get("uuid", ""), ())),
     )
 
 

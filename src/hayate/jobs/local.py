@@ -115,7 +115,6 @@ class LocalDesk:
     def submit(self, new: NewJob) -> JobRecord:
         if self._is_closing:
             raise ShuttingDown("the server is about to end", hint="try again when it is back")
-
         from hayate.jobs.bodies import body_object, read_body  # NumPy and Pillow: the page does not wait for them
 
         body = read_body(new.kind, new.body)

@@ -16,7 +16,8 @@ from hayate.server.a1111.chosen import Options, options_for
 from hayate.server.a1111.fill import filled
 from hayate.server.a1111.names import Names, is_nothing
 from hayate.server.a1111.requests import Generation, ImageToImageRequest, TextToImageRequest
-from hayate.server.a1111.scripts import Planned, plan_script
+from hayate.server.a1111.script_arguments import Planned
+from hayate.server.a1111.scripts import plan_script
 from hayate.server.preferences import Chosen
 
 PIXEL_STEP = 8

@@ -32,6 +32,8 @@ class Row:
     """When these were measured, in seconds since 1970; None if it never was in use."""
     source: str
     """Where it was installed from, if it was."""
+    requires: tuple[str, ...] = ()
+    """Packages, as pip reads them."""
 
     @property
     def title(self) -> str:
@@ -74,6 +76,7 @@ def _row(standing: Standing, last: LastTime | None, source: str) -> Row:
         calls=mine.calls,
         last_at_s=None if last is None else last.at_s,
         source=source,
+        requires=() if manifest is None else manifest.requires,
     )
 
 

@@ -32,6 +32,7 @@ class ExtensionView(BaseModel):
     calls: int
     last_at_s: float | None = Field(description="when that was, in seconds since 1970")
     source: str = Field(description="where it was installed from")
+    requires: list[str] = Field(description="packages, as pip reads them")
 
 
 class SwitchBody(BaseModel):

@@ -74,7 +74,7 @@ def test_several_that_hang_are_waited_for_at_once(tmp_path: Path) -> None:
         write_extension(tmp_path, name, "import time; time.sleep(20)", PROMPTS)
     with session_in(tmp_path, tmp_path / "data", limit_s=0.3) as session:
         hooks = session.hooks("prompts")
-        session.begin(["prompts"])
+        session.begin()
         for hook in hooks:
             with pytest.raises(Crashed):
                 session.load(hook)
@@ -169,7 +169,7 @@ import sys
 from pathlib import Path
 from hayate.extensions.session import Session
 session = Session.open(Path({str(tmp_path)!r}), Path({str(tmp_path / "data")!r}))
-session.begin(["prompts", "pictures"])
+session.begin()
 print([session.load(hook) for hook in session.hooks("prompts")])
 print(sorted(name for name in sys.modules if name.startswith("hayate_extensions.")))
 """

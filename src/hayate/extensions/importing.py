@@ -42,6 +42,10 @@ class Import:
     def is_done(self) -> bool:
         return self._done.is_set()
 
+    @property
+    def has_begun(self) -> bool:
+        return self._started_s is not None
+
     def begin(self) -> None:
         """Starts the import, unless it was started before."""
         with self._began:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -181,10 +181,12 @@ class Session:
 
     # ------------------------------------------------------------------------------------------- loading
 
-    def begin(self, kinds: Iterable[str]) -> None:
-        """Begins to import what the extensions add of these kinds, beside the caller."""
+    def begin(self) -> None:
+        """Begins to import what acts on every job, beside the caller."""
+        kinds = [name for name, kind in HOOKS.items() if not kind.is_chosen]
         hooks = [hook for kind in kinds for hook in self.hooks(kind) if hook.owner.found.origin is not Origin.BUILT_IN]
-        begin_all([self._import_of(hook) for hook in hooks])
+        imports = dict.fromkeys(map(self._import_of, hooks))
+        begin_all([each for each in imports if not each.has_begun])
 
     def load(self, hook: Hook) -> Any:
         """The object of a hook; its module is imported now if it wasn't before.

@@ -88,6 +88,7 @@ class Worker:
         self._be(phase=WorkerPhase.IMPORTING)
         trade = learn()
         imported_s = time.perf_counter() - started
+        current().begin()  # not before: those that import torch too would seem to hang
         with trade.open_workspace(self._settings) as workspace:
             self._be(seconds={"import": round(imported_s, 3)}, facts=trade.facts(self._settings))
             # A thread begins without the context that the flags are in.

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hayate.extensions.control import Value
-from hayate.extensions.hooks import Call, EngineCall, PictureCall, PromptTexts, Retouched, SamplingCall
+from hayate.extensions.hooks import HOOKS, Call, EngineCall, PictureCall, PromptTexts, Retouched, SamplingCall
 from hayate.extensions.session import Crashed, Hook, Session, Standing, current
 from hayate.pipeline.lent import LentEngine
 from hayate.pipeline.stops import Skipped
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hayate.runtime.plan import Plan
 
 Result = TypeVar("Result")
-KINDS = ("prompts", "engines", "before_sampling", "after_sampling", "pictures")
+KINDS = tuple(name for name, kind in HOOKS.items() if not kind.is_chosen)
 """The hooks that act on every job."""
 LARGEST_PX = 16384
 
@@ -188,7 +188,7 @@ def hooked_for(request: TextToImage) -> Hooked:
     values, notes = session.asked_of(request.extensions)
     hooks = {kind: tuple(hook for hook in session.hooks(kind) if hook.owner.name in values) for kind in KINDS}
     if any(hooks.values()):
-        session.begin(KINDS)
+        session.begin()
     return Hooked(session=session, values=MappingProxyType(values), hooks=hooks, notes=list(notes))
 
 

@@ -20,6 +20,7 @@ from hayate.pipeline.denoise import StepCallback
 from hayate.pipeline.formats import Format, PictureTexts, check_fits, check_format, is_too_large
 from hayate.pipeline.grid import grid_shape, make_grid
 from hayate.pipeline.guards import Guard
+from hayate.pipeline.hooked import Hooked
 from hayate.pipeline.infotext import format_infotext
 from hayate.pipeline.job import Job
 from hayate.pipeline.names import NameFacts, fill_pattern
@@ -61,6 +62,8 @@ class Maker:
     """A folder for that; None puts it beside the pictures."""
     previewer: Previewer | None = None
     """Is shown each picture while it is made."""
+    hooked: Hooked | None = None
+    """The extensions that act, in place of those that each request asks for; NOBODY where pictures are measured."""
     on_loaded: Callable[[Job], None] = lambda job: None
     """Told what will be made, when the model is there; may raise Cancelled too."""
 
@@ -82,7 +85,7 @@ class Maker:
         format_ = Format(name=settings.format, quality=settings.quality)
         target = resolve_target(self.output or settings.outputs_dir, format_)
         check_format(target.format)
-        prepared = prepare_request(request, settings, asked, workspace, instead=instead)
+        prepared = prepare_request(request, settings, asked, workspace, instead=instead, hooked=self.hooked)
         check_fits(target.format, prepared.job.prompt_text, prepared.job.negative_text)
         places, problem = _writable(target, self)
         reset_peak_memory(prepared.plan.device.torch)
@@ -121,6 +124,7 @@ def make_pictures(
     instead: InMemory | None = None,
     keeps_pixels: bool = False,
     previewer: Previewer | None = None,
+    hooked: Hooked | None = None,
 ) -> Report:
     """Makes and saves the pictures of one request, as a `Maker` does; without a workspace nothing outlives it.
 
@@ -137,6 +141,7 @@ def make_pictures(
             output=output,
             has_grid=has_grid,
             previewer=previewer,
+            hooked=hooked,
         )
         return maker.make(request, asked, instead=instead, keeps_pixels=keeps_pixels)
 

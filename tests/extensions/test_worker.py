@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hayate.extensions.session import session_for
+from hayate.extensions.state import StateFile
+from hayate.extensions.switching import switch
 from hayate.jobs.local import LocalDesk
 from hayate.jobs.records import JobRecord, NewJob, State
+from hayate.settings import Settings
 from tests.extensions.folders import write_extension
 from tests.jobs.desks import settings_in
 
@@ -42,40 +44,40 @@ def picture(record: JobRecord) -> np.ndarray:
     return np.asarray(Image.open(record.result.pictures[0].path))
 
 
-async def run(folder: Path, *, has_extensions: bool) -> list[JobRecord]:
-    settings = replace(
-        settings_in(folder),
-        extensions_dir=folder / ("extensions" if has_extensions else "none"),
-        extension_import_s=4,
-        threads=1,
-    )
+async def run(settings: Settings) -> tuple[JobRecord, JobRecord]:
+    """A job with all extensions switched off, and one after they were switched on while the server runs."""
+    names = ("raises", "hangs", "loud")
+    for name in names:
+        switch(settings, name, is_on=False)
     desk = LocalDesk(settings)
     desk.start()
     try:
-        return [await made(desk) for _ in range(2)]
+        plain = await made(desk)
+        for name in names:
+            switch(settings, name, is_on=True)
+        return plain, await made(desk)
     finally:
         await desk.close(0)
 
 
 def test_jobs_are_done_without_those_that_fail_and_they_are_named(tmp_path: Path) -> None:
-    write_extension(tmp_path / "extensions", "raises", "raise ValueError('no luck')", HOOKS)
-    write_extension(tmp_path / "extensions", "hangs", "import time; time.sleep(20)", HOOKS)
-    write_extension(tmp_path / "extensions", "loud", LOUD, HOOKS)
-    [plain, _] = asyncio.run(run(tmp_path, has_extensions=False))
-    records = asyncio.run(run(tmp_path, has_extensions=True))
-    for record in records:
-        assert record.state is State.DONE
-        assert np.array_equal(picture(record), picture(plain))
-        assert record.result is not None
-        notes = "\n".join(record.result.notes)
-        assert "the extension raises is left out until the next start: its import failed: ValueError: no luck" in notes
-        assert "the extension hangs is left out until the next start: its import took longer than 4 s" in notes
-        assert "loud" not in notes
+    folder = tmp_path / "extensions"
+    settings = replace(settings_in(tmp_path), extensions_dir=folder, extension_import_s=3, threads=1)
+    write_extension(folder, "raises", "raise ValueError('no luck')", HOOKS)
+    write_extension(folder, "hangs", "import time; time.sleep(20)", HOOKS)
+    write_extension(folder, "loud", LOUD, HOOKS)
+    plain, record = asyncio.run(run(settings))
+    assert (plain.state, record.state) == (State.DONE, State.DONE)
+    assert np.array_equal(picture(record), picture(plain))
+    assert plain.result is not None
+    assert record.result is not None
+    assert not [note for note in plain.result.notes if "extension" in note]
+    notes = "\n".join(record.result.notes)
+    assert "the extension raises is left out until the next start: its import failed: ValueError: no luck" in notes
+    assert "the extension hangs is left out until the next start: its import took longer than 3 s" in notes
+    assert "loud" not in notes
     log = (tmp_path / "data" / "extensions" / "loud.log").read_text()
-    assert log.startswith("printed at import\n")
-    assert log.count('{"a line like": "a message"}') == 2
-    session = session_for(replace(settings_in(tmp_path), extensions_dir=tmp_path / "extensions"))
-    assert session.state is not None
-    last = session.state.last_times()
-    assert (last["loud"].calls, last["loud"].problem) == (2, "")
-    assert "longer than" in last["hangs"].problem
+    assert log == 'printed at import\n{"a line like": "a message"}\n'
+    state = StateFile(settings.data_dir)
+    assert (state.last_times()["loud"].calls, state.last_times()["loud"].problem) == (1, "")
+    assert "longer than" in state.last_times()["hangs"].problem

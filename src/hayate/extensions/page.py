@@ -149,7 +149,8 @@ that is there finds patches of strong colour, and needs no model; one for faces 
 ```python
 from ..region import Region
 
-def detect(picture):                    # [H, W, 3] uint8
+
+def detect(picture):  # [H, W, 3] uint8
     return [Region(mask=mask) for mask in my_model(picture)]
 ```
 

@@ -24,7 +24,7 @@ async function load(root) {
 function row(root, each) {
   const origin = make("span", { className: "quiet" }, say(`extensions.origin.${each.origin}`));
   return [
-    make("span", {}, `${each.name} ${each.version} `, origin),
+    make("span", {}, make("b", {}, each.name), ` ${each.version} `, origin),
     each.state === "unusable" ? "–" : switchOf(root, each),
     each.hooks.join(", "),
     each.last_at_s ? `${fixed(each.import_s)} s` : "–",

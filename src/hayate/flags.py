@@ -203,6 +203,11 @@ class TakenFlags:
         return (*notes, *(f"--use-cpu {name}: there is no such model here" for name in others))
 
     @property
+    def acting(self) -> Mapping[str, tuple[str, ...]]:
+        """Those that change how pictures are computed."""
+        return {name: words for name, words in self.values.items() if FLAGS[name].acts}
+
+    @property
     def cpu_names(self) -> tuple[str, ...]:
         """What --use-cpu names."""
         return tuple(name.casefold() for name in self.values.get("--use-cpu", ()))

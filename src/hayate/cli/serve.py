@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +13,8 @@ import typer
 
 from hayate.cli.options import takes_groups
 from hayate.errors import UsageError, clip
-from hayate.flags import given
+from hayate.flags import device_from, given
+from hayate.runtime.asked import Asked, asked_from
 from hayate.server.options import (
     API_ONLY_PORT,
     EVERYWHERE,
@@ -79,7 +80,9 @@ class Folders:
     embeddings_dir: Annotated[Path | None, typer.Option(help="The folder of the textual inversions.")] = None
 
     def settings(self) -> Settings:
-        return load_settings({name: getattr(self, name) for name in self.__slots__})
+        """Raises: UsageError, also where A1111's flags contradict each other."""
+        asked_from(given.get(), Asked())
+        return load_settings({**asdict(self), "device": device_from(given.get(), None)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +153,10 @@ def _open(options: ServeOptions, settings: Settings, startup: Startup, *, opens_
     startup.phase("socket")
     gc.disable()  # until the page answers: what is imported stays, and looking through it costs a tenth of the start
     from hayate.jobs.local import LocalDesk
+    from hayate.server.preferences import Preferences
 
-    desk = LocalDesk(settings)
+    chosen = Preferences(settings.data_dir / "server", settings).chosen
+    desk = LocalDesk(settings, model=chosen.model, vae=chosen.vae, flags=given.get())
     desk.start()
     startup.phase("queue")
     from hayate.server.app import create_app

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hayate.errors import JobError, ShuttingDown
+from hayate.flags import TakenFlags
 from hayate.jobs.bodies import body_object, read_body
 from hayate.jobs.events import Events
 from hayate.jobs.inputs import Inputs, names_of
@@ -36,6 +37,7 @@ from hayate.jobs.tidying import RESULTS, forget_results, tidy
 from hayate.jobs.waiting import Waiting
 from hayate.jobs.wire import as_object
 from hayate.settings import Settings
+from hayate.weights.folders import BUILT_IN
 
 FOLDER = "server"
 TIDY_EVERY = 200
@@ -54,16 +56,22 @@ class LocalDesk:
         *,
         model: str | None = None,
         vae: str | None = None,
+        flags: TakenFlags | None = None,
         command: Sequence[str] = COMMAND,
         most_waiting: int = MOST_WAITING,
     ) -> None:
-        """`model` and `vae` are brought into memory at the start; without them the first job does that."""
+        """`model` and `vae` are brought into memory at the start, without them those of the newest picture.
+
+        `flags` are A1111's, which every job's plan follows where the job does not ask otherwise.
+        """
         self.folder = settings.data_dir.absolute() / FOLDER
         self.settings = settings
+        self._has_model = model is not None
         self._instance, self._most_waiting = InstanceLock(self.folder), most_waiting
         self._inputs = Inputs(self.folder)
         self._events, self._waiting = Events(self._on_readers), Waiting()
-        hello = Hello(settings=settings, model=model, vae=vae)
+        acting = {} if flags is None else flags.acting
+        hello = Hello(settings=settings, model=model, vae=vae, flags=acting)
         self._supervisor = Supervisor(self.folder, hello, self._hear, self._worker_ended, command=command)
         self._lock = threading.RLock()
         self._tidying = threading.Lock()
@@ -89,6 +97,8 @@ class LocalDesk:
             self._instance.release()
             raise
         self._queue.recover()
+        if not self._has_model and (last := self._last_model()) is not None:
+            self._supervisor.pour_first(*last)
         self._supervisor.start()
         self._tidy_soon()
 
@@ -186,6 +196,13 @@ class LocalDesk:
     def _queue(self) -> Queue:
         assert self._opened is not None, "the desk is not started"
         return self._opened
+
+    def _last_model(self) -> tuple[str, str | None] | None:
+        """The model and the VAE of the newest picture, if there is one."""
+        for job in self._queue.jobs(states=(State.DONE,), kinds=("generate",), limit=1):
+            request = job.body["request"]
+            return request.get("model") or BUILT_IN, request.get("vae")
+        return None
 
     def _dispatch(self) -> None:
         """Hands the next job to the worker, if it is idle."""

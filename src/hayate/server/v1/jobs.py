@@ -8,8 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Response
 
 from hayate.errors import UsageError
-from hayate.jobs.records import NewJob, State
-from hayate.server.v1.doors import NamedJob, TheDesk, TheSettings
+from hayate.jobs.records import JobRecord, NewJob, State
+from hayate.server.v1.chosen import with_chosen
+from hayate.server.v1.doors import NamedJob, TheDesk, ThePreferences, TheSettings
 from hayate.server.v1.input_names import with_input_paths
 from hayate.server.v1.schemas import JobsView, JobView, NewJobBody, job_view
 
@@ -28,16 +29,16 @@ def submit(
     response: Response,
     desk: TheDesk,
     settings: TheSettings,
+    preferences: ThePreferences,
+    *,
     idempotency_key: Annotated[str | None, Header(max_length=200, min_length=1)] = None,
 ) -> JobView:
     """Takes a job. With an `Idempotency-Key`, the same request again is the same job."""
     check_json(new.body)
+    body = with_input_paths(with_chosen(new.kind, new.body, preferences.chosen), settings)
     client = new.client or "api"
-    body = with_input_paths(new.body, settings)
     asked = NewJob(kind=new.kind, body=body, priority=new.priority, key=idempotency_key, client=client)
-    record = desk.submit(asked)
-    response.headers["Location"] = f"/v1/jobs/{record.id}"
-    return job_view(record)
+    return taken(desk.submit(asked), response)
 
 
 @router.get("", responses=REFUSED)
@@ -78,6 +79,12 @@ def cancel(
 def skip(job: NamedJob, desk: TheDesk) -> JobView:
     """Gives up the picture that is being made, and goes on with the next one."""
     return job_view(desk.skip(job.id), desk.progress())
+
+
+def taken(record: JobRecord, response: Response) -> JobView:
+    """The answer to a job that was handed in: where it is found from now on."""
+    response.headers["Location"] = f"/v1/jobs/{record.id}"
+    return job_view(record)
 
 
 def check_json(body: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ def test_many_pictures_are_enlarged(tool_page: Any, tool_desk: ToolDesk, tmp_pat
     files = [picture_file(tmp_path, f"{number}.png") for number in (1, 2)]
     Image.new("RGB", (32, 32)).save(files[1])
     panel.locator("input[type=file]").first.set_input_files(files)
-    expect(panel.get_by_text("2 pictures")).to_be_visible()
+    expect(panel.get_by_text("Pictures: 2")).to_be_visible()
     panel.get_by_label("Resize").select_option("size")
     panel.get_by_label("Width").fill("256")
     panel.get_by_label("Height").fill("256")
@@ -30,7 +30,7 @@ def test_many_pictures_are_enlarged(tool_page: Any, tool_desk: ToolDesk, tmp_pat
     body = tool_desk.bodies[-1][1]
     assert (body["width_px"], body["height_px"], body["is_cropped"], "scale" in body) == (256, 256, True, False)
     panel.get_by_role("button", name="Remove 1.png").click()
-    expect(panel.get_by_text("1 pictures")).to_be_visible()
+    expect(panel.get_by_text("Pictures: 1")).to_be_visible()
 
 
 def test_a_pictures_words_are_shown_as_they_are(tool_page: Any, tmp_path: Path) -> None:

@@ -430,3 +430,55 @@ def test_prometheus_reads_what_was_counted(caller: TestClient, desk: StubDesk, s
     assert counted["hayate_http_seconds_count['/v1/jobs/{id}', '404', 'GET']"] == 2
     assert not any("nobodys" in name or "BREW" in name for name in counted)
     assert desk.watchers == 0  # counting makes no previews
+
+
+def test_lists_name_what_there_is_and_what_is_wrong_with_it(caller: TestClient, settings: Settings) -> None:
+    names = [each["name"] for each in caller.get("/v1/models").json()]
+    assert names[0] == "built-in"
+    assert "DPM++ 2M" in [each["name"] for each in caller.get("/v1/samplers").json()]
+    assert {"Automatic", "Karras"} <= set(caller.get("/v1/schedulers").json())
+    assert caller.get("/v1/upscalers").json()["pixels"][0] == "None"
+    for name in ("vaes", "loras", "embeddings", "styles"):
+        assert isinstance(caller.get(f"/v1/{name}").json(), list)
+    presets = caller.get("/v1/bench").json()["presets"]
+    assert "quick" in [each["name"] for each in presets]
+    assert caller.get("/v1/tune").json() == []
+    assert not (settings.data_dir / "profiles").exists()
+
+
+def test_settings_are_set_as_a_whole_or_not_at_all(caller: TestClient, desk: StubDesk) -> None:
+    def value(key: str) -> Any:
+        return next(each for each in caller.get("/v1/settings").json() if each["key"] == key)
+
+    assert (value("steps")["value"], value("steps")["is_chosen"]) == (20, False)
+    assert caller.patch("/v1/settings", json={"steps": 7, "cfg": 3}).status_code == 200
+    assert (value("steps")["value"], value("steps")["is_chosen"], value("steps")["default"]) == (7, True, 20)
+    for refused in ({"steps": 0, "cfg": 5}, {"stpes": 7}, {"steps": "many"}, {"outputs_dir": "/tmp"}, {"cfg": []}):
+        assert caller.patch("/v1/settings", json=refused).status_code == 422
+    assert (value("steps")["value"], value("cfg")["value"]) == (7, 3)
+    job = caller.post("/v1/jobs", json={"kind": "generate", "body": {"request": {}, "settings": {"cfg": 9}}}).json()
+    assert job["body"]["settings"] == {"steps": 7, "cfg": 9}
+    assert caller.patch("/v1/settings", json={"steps": None}).status_code == 200
+    assert value("steps")["value"] == 20
+    assert not value("models_dir")["is_writable"]
+    assert desk.closings == 0
+
+
+def test_a_plan_is_asked_of_the_worker_with_what_was_chosen(caller: TestClient) -> None:
+    caller.patch("/v1/settings", json={"promise": "fast"})
+    plan = caller.post("/v1/plan", json={"request": {"model": "built-in"}, "settings": {"dtype": "bf16"}}).json()
+    assert plan == {
+        "question": "plan",
+        "request": {"model": "built-in"},
+        "asked": {},
+        "changes": {"promise": "fast", "dtype": "bf16"},
+    }
+    assert caller.get("/v1/plan", params={"model": "x"}).json()["request"] == {"model": "x"}
+    assert caller.post("/v1/plan", json={"requst": {}}).status_code == 422
+
+
+@pytest.mark.parametrize("kind", ["bench", "tune"])
+def test_measuring_is_a_job(caller: TestClient, desk: StubDesk, kind: str) -> None:
+    answer = caller.post(f"/v1/{kind}", json={"model": "built-in"})
+    assert answer.status_code == 202
+    assert desk.job(answer.headers["location"].rpartition("/")[2]).kind == kind

@@ -42,6 +42,7 @@ def tune_row(name: str, verdict: str, speed: float, psnr_db: float | None, **ask
 
 TUNE_ROWS = (
     tune_row("default plan", "default", 10.0, 62.5),
+    tune_row("attention math", "faster", 7.5, None, attention="math"),
     tune_row("layers packed", "faster", 14.5, 61.0, layers="packed"),
     tune_row("attention math", "slower", 7.5, None, attention="math"),
     tune_row("tome 0.5", "wrong picture", 17.0, 21.0, tome=0.5),

@@ -23,8 +23,8 @@ from hayate.jobs.records import NewJob, Result, State
 from hayate.server.app import create_app
 from hayate.server.ui.setting_controls import PATHS
 from hayate.settings import Settings, load_settings
-from tests.server.test_ui_tools import merged_file
 from tests.server.tool_desk import ToolDesk
+from tests.server.tool_routes import merged_file
 
 HAS_PLAYWRIGHT = importlib.util.find_spec("playwright") is not None
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

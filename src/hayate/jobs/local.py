@@ -14,7 +14,6 @@ from typing import Any
 
 from hayate.errors import JobError, ShuttingDown
 from hayate.flags import TakenFlags
-from hayate.jobs.bodies import body_object, read_body
 from hayate.jobs.events import Events
 from hayate.jobs.inputs import Inputs, names_of
 from hayate.jobs.lock import InstanceLock
@@ -116,6 +115,8 @@ class LocalDesk:
     def submit(self, new: NewJob) -> JobRecord:
         if self._is_closing:
             raise ShuttingDown("the server is about to end", hint="try again when it is back")
+        from hayate.jobs.bodies import body_object, read_body  # NumPy and Pillow: the page does not wait for them
+
         body = read_body(new.kind, new.body)
         new = replace(new, body=body_object(body))
         if (known := self._queue.known(new)) is not None:
@@ -314,6 +315,8 @@ class LocalDesk:
         threading.Thread(target=self._tidy, name="tidying", daemon=True).start()
 
     def _tidy(self) -> None:
+        import hayate.jobs.bodies  # noqa: F401 - so that the first job finds it loaded
+
         with self._tidying:
             if not self._is_closing:
                 with contextlib.suppress(OSError, JobError):  # another time

@@ -49,7 +49,7 @@ _EXTRAS: dict[str, tuple[str, str]] = {
     "js.extras.remove": ("Remove {name}", "{name} を外す"),
     "js.extras.none": ("There is no picture to enlarge.", "拡大する画像がありません。"),
     "js.extras.none.hint": ("Drop one, or choose a file.", "ドロップするか、ファイルを選んでください。"),
-    "js.extras.count": ("{count} pictures", "{count} 枚"),
+    "js.extras.count": ("Pictures: {count}", "画像 {count} 枚"),
 }
 _JOBS: dict[str, tuple[str, str]] = {
     "job.progress": ("Progress", "進み具合"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 
 from hayate.errors import UsageError
 from hayate.jobs.records import JobRecord, NewJob, State
@@ -23,21 +23,23 @@ REFUSED: Answers = {422: {"description": "not what can be done; the hint says wh
 MISSING: Answers = {404: {"description": "there is none of this name"}}
 
 
-@router.post("", status_code=202, responses={**REFUSED, **REUSED, **FULL})
-def submit(
+def asked_job(
     new: NewJobBody,
-    response: Response,
-    desk: TheDesk,
     settings: TheSettings,
     preferences: ThePreferences,
     *,
     idempotency_key: Annotated[str | None, Header(max_length=200, min_length=1)] = None,
-) -> JobView:
-    """Takes a job. With an `Idempotency-Key`, the same request again is the same job."""
+) -> NewJob:
+    """The job that a request asks for. Raises: UsageError."""
     check_json(new.body)
     body = with_input_paths(with_chosen(new.kind, new.body, preferences.chosen), settings)
     client = new.client or "api"
-    asked = NewJob(kind=new.kind, body=body, priority=new.priority, key=idempotency_key, client=client)
+    return NewJob(kind=new.kind, body=body, priority=new.priority, key=idempotency_key, client=client)
+
+
+@router.post("", status_code=202, responses={**REFUSED, **REUSED, **FULL})
+def submit(asked: Annotated[NewJob, Depends(asked_job)], response: Response, desk: TheDesk) -> JobView:
+    """Takes a job. With an `Idempotency-Key`, the same request again is the same job."""
     return taken(desk.submit(asked), response)
 
 

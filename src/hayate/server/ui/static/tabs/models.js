@@ -58,7 +58,7 @@ async function scan(root, { name }) {
 async function inspect(root, { name }) {
   const found = await call(`/v1/models/${name.split("/").map(encodeURIComponent).join("/")}`);
   const rows = Object.entries(found)
-    .filter(([key, value]) => !["parts", "config", "metadata", "merge_models"].includes(key) && value !== null && String(value) !== "")
+    .filter(([key, value]) => !["file", "parts", "config", "metadata", "merge_models"].includes(key) && value !== null && String(value) !== "")
     .map(([key, value]) => [key.replaceAll("_", " "), wordsOf(key, value)]);
   const parts = Object.entries(found.parts ?? {}).map(([part_, { size_bytes: size, tensors, dtypes }]) => [part_, `${bytes(size)}, ${tensors} tensors, ${[dtypes].flat().join(", ")}`]);
   show(root, name, table(["", ""], [...rows, ...parts]));

@@ -23,6 +23,7 @@ export function mount(root, page) {
 
 function ended(tab, job) {
   const { rows = [], best, ratio, profile } = job.facts;
+  if (!rows.length && job.state === "cancelled") part(tab.root, "table").replaceChildren();
   tab.last = job;
   showRows(tab, rows, profile ? job : null);
   const isDefault = rows.find((row) => row.name === best)?.verdict === "default";
@@ -32,8 +33,9 @@ function ended(tab, job) {
 }
 
 /** The table and the chart; rows can be adopted once a job has ended that left a profile. */
-function showRows({ root, profiles, ...tab }, rows, job) {
-  if (!rows.length) return;
+function showRows({ root, profiles, ...tab }, told, job) {
+  if (!told.length) return;
+  const rows = [...new Map(told.map((row) => [row.name, row])).values()]; // what lost the last race is told twice
   const most = Math.max(...rows.map((row) => row.it_per_s?.high ?? row.it_per_s?.median ?? 0)) || 1;
   const titles = ["#", "setting", "speed", "first", "peak", "picture", "bits", "verdict"].map((name) => (name === "#" ? name : say(`tune.${name}`)));
   const cells = rows.map((row, place) => [...cellsOf(row, place, most), ...(job ? [adoptButton({ root, profiles, ...tab }, row, job)] : [])]);

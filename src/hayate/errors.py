@@ -152,3 +152,17 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> tuple[str, ...]:
 def clip(text: str, length: int = 60) -> str:
     """`text` cut to `length` characters, so that a message stays one readable line."""
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def save_traceback(error: BaseException) -> str:
+    """The file that now holds where an unforeseen failure came from; a note where none could be written."""
+    import tempfile
+    import traceback
+
+    try:
+        handle, name = tempfile.mkstemp(prefix="hayate-error-", suffix=".txt")
+        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:  # noqa: PTH123 - a descriptor
+            file.write("".join(traceback.format_exception(error)))
+    except OSError:
+        return "no file: none could be written"
+    return name

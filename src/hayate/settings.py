@@ -139,6 +139,13 @@ SETTINGS = (
         choices=("GPU", "CPU", "NV"),
     ),
     Setting("ensd", "integer", 0, "Added to the seed after the first noise; 31337 for NovelAI.", "", -(2**31), 2**32),
+    Setting(
+        "a1111_unknown_names",
+        "text",
+        "refuse",
+        "What A1111's API does with an unknown sampler, schedule, model …: an error, or A1111's choice and a note.",
+        choices=("refuse", "substitute"),
+    ),
     Setting("comma_backtrack", "integer", 20, "How far back a full chunk may break at a comma.", "tokens", 0, 74),
 )
 """Every setting there is. Flags, `HAYATE_<KEY>`, the file's keys and docs/settings.md all come from here."""
@@ -184,6 +191,7 @@ class Settings:
     emphasis: str
     rng: str
     ensd: int
+    a1111_unknown_names: str
     comma_backtrack: int
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from hayate.errors import Cancelled, EngineError
+from hayate.flags import given
 from hayate.jobs import worker
 from hayate.jobs.generate import Generate
 from hayate.jobs.meter import Meter
@@ -96,6 +97,8 @@ def learn() -> Trade:
         del settings, workspace
         if ask.question == "die":
             os._exit(9)
+        if ask.question == "flags":
+            return {name: list(words) for name, words in given.get().values.items()}
         if ask.question == "fail":
             raise EngineError("there is no answer", hint="ask otherwise")
         return {"question": ask.question, **ask.arguments}

@@ -96,8 +96,11 @@ class Desk(Protocol):
         """
         ...
 
-    def events(self, job: str | None = None, *, after: int | None = None) -> AsyncIterator[Event]:
-        """What happens from now on, or after the event `after` as far as it is remembered; ends with the job."""
+    def events(self, job: str | None = None, *, after: int | None = None, watches: bool = True) -> AsyncIterator[Event]:
+        """What happens from now on, or after the event `after` as far as it is remembered; ends with the job.
+
+        Previews are made while somebody `watches`; who only counts does not.
+        """
         ...
 
     def progress(self) -> Progress | None:

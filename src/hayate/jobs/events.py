@@ -41,19 +41,24 @@ class Events:
                     reader.give(event)
 
     async def read(
-        self, job: str | None, after: int | None, missed: Callable[[], Event | None] = lambda: None
+        self,
+        job: str | None,
+        after: int | None,
+        missed: Callable[[], Event | None] = lambda: None,
+        *,
+        watches: bool = True,
     ) -> AsyncIterator[Event]:
         """Events of one job or of all, from now on or after a number; those of one job end with its last.
 
+        Who only counts does not watch: it is no reader that `on_readers` is told of.
         `missed` is asked, once the reader is there, for the last event of a job that has ended already.
         """
-        reader = _Reader(job, asyncio.get_running_loop())
-        for event in self._join(reader, after):
-            yield event
-            if job is not None and event.kind in LAST_KINDS:
-                self._leave(reader)
-                return
+        reader = _Reader(job, asyncio.get_running_loop(), watches=watches)
         try:
+            for event in self._join(reader, after):
+                yield event
+                if job is not None and event.kind in LAST_KINDS:
+                    return
             ended = missed()
             if ended is not None:
                 yield ended
@@ -81,7 +86,7 @@ class Events:
         """What is remembered for a new reader."""
         with self._lock:
             self._readers.add(reader)
-            is_first = len(self._readers) == 1
+            is_first = reader.watches and self._watchers() == 1
             if self._is_closed:
                 reader.give(None)
             found = [] if after is None else [each for each in self._remembered if each.number > after]
@@ -93,16 +98,19 @@ class Events:
         with self._lock:
             was_there = reader in self._readers
             self._readers.discard(reader)
-            is_last = was_there and not self._readers
+            is_last = was_there and reader.watches and not self._watchers()
         if is_last:
             self._on_readers(False)
+
+    def _watchers(self) -> int:
+        return sum(reader.watches for reader in self._readers)
 
 
 class _Reader:
     """One who listens, in its own loop."""
 
-    def __init__(self, job: str | None, loop: asyncio.AbstractEventLoop) -> None:
-        self.job = job
+    def __init__(self, job: str | None, loop: asyncio.AbstractEventLoop, *, watches: bool) -> None:
+        self.job, self.watches = job, watches
         self._loop = loop
         self._unread: deque[Event | None] = deque(maxlen=MOST_UNREAD)
         self._is_woken = asyncio.Event()

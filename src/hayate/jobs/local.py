@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hayate.errors import JobError, ShuttingDown
+from hayate.flags import TakenFlags
 from hayate.jobs.events import Events
 from hayate.jobs.inputs import Inputs, names_of
 from hayate.jobs.lock import InstanceLock
@@ -35,6 +36,7 @@ from hayate.jobs.waiting import Waiting
 from hayate.jobs.watching import Watching
 from hayate.jobs.wire import as_object
 from hayate.settings import Settings
+from hayate.weights.folders import BUILT_IN
 
 FOLDER = "server"
 TIDY_EVERY = 200
@@ -51,17 +53,23 @@ class LocalDesk:
         *,
         model: str | None = None,
         vae: str | None = None,
+        flags: TakenFlags | None = None,
         command: Sequence[str] = COMMAND,
         most_waiting: int = MOST_WAITING,
     ) -> None:
-        """`model` and `vae` are brought into memory at the start; without them the first job does that."""
+        """`model` and `vae` are brought into memory at the start, without them those of the newest picture.
+
+        `flags` are A1111's, which every job's plan follows where the job does not ask otherwise.
+        """
         self.folder = settings.data_dir.absolute() / FOLDER
         self.settings = settings
+        self._has_model = model is not None
         self._instance, self._most_waiting = InstanceLock(self.folder), most_waiting
         self._inputs = Inputs(self.folder)
         self._watching = Watching(lambda is_watched: self._supervisor.say(Watch(is_watched=is_watched)))
         self._events, self._waiting = Events(self._watching.readers), Waiting()
-        hello = Hello(settings=settings, model=model, vae=vae)
+        acting = {} if flags is None else flags.acting
+        hello = Hello(settings=settings, model=model, vae=vae, flags=acting)
         self._supervisor = Supervisor(self.folder, hello, self._hear, self._worker_ended, command=command)
         self._lock = threading.RLock()
         self._tidying = threading.Lock()
@@ -86,6 +94,8 @@ class LocalDesk:
             self._instance.release()
             raise
         self._queue.recover()
+        if not self._has_model and (last := self._last_model()) is not None:
+            self._supervisor.pour_first(*last)
         self._supervisor.start()
         self._tidy_soon()
 
@@ -157,14 +167,14 @@ class LocalDesk:
     async def wait(self, id_: str) -> JobRecord:
         return await self._waiting.wait(id_, lambda: self._queue.job(id_))
 
-    def events(self, job: str | None = None, *, after: int | None = None) -> AsyncIterator[Event]:
+    def events(self, job: str | None = None, *, after: int | None = None, watches: bool = True) -> AsyncIterator[Event]:
         def missed() -> Event | None:
             ended = None if job is None else self._queue.job(job)
             if ended is None or not ended.state.is_terminal:
                 return None
             return Event(number=self._events.number, job=ended.id, kind=ended.state.value, data=summary_of(ended))
 
-        return self._events.read(job, after, missed)
+        return self._events.read(job, after, missed, watches=watches)
 
     def progress(self) -> Progress | None:
         self._watching.looked()
@@ -184,6 +194,13 @@ class LocalDesk:
     def _queue(self) -> Queue:
         assert self._opened is not None, "the desk is not started"
         return self._opened
+
+    def _last_model(self) -> tuple[str, str | None] | None:
+        """The model and the VAE of the newest picture, if there is one."""
+        for job in self._queue.jobs(states=(State.DONE,), kinds=("generate",), limit=1):
+            request = job.body["request"]
+            return request.get("model") or BUILT_IN, request.get("vae")
+        return None
 
     def _dispatch(self) -> None:
         """Hands the next job to the worker, if it is idle."""

@@ -22,6 +22,8 @@ class Hello:
     model: str | None = None
     """A model to bring into memory before anybody asks for a picture; None leaves that."""
     vae: str | None = None
+    flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """A1111's flags that the server was started with and that act on pictures, with their words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,10 @@ class Supervisor:
         self.state = WorkerState(phase=WorkerPhase.DOWN)
         self._thread = threading.Thread(target=self._keep, name="supervisor", daemon=True)
 
+    def pour_first(self, model: str, vae: str | None) -> None:
+        """Before the start: its first life begins with this model. Later ones don't, for it may be what ended it."""
+        self._hello = replace(self._hello, model=model, vae=vae)
+
     def start(self) -> None:
         """Starts the worker, at once and in the background."""
         self._thread.start()
@@ -113,6 +117,7 @@ class Supervisor:
         if self._is_closing.is_set():  # it was set before there was a process to end
             process.end()
         reason = process.wait()
+        self._hello = replace(self._hello, model=None, vae=None)
         if time.monotonic() - begun > BACK_OFF_S[-1] * 10:
             self._failures = 0
         return reason

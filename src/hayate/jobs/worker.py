@@ -6,6 +6,7 @@ the middle of whatever it does: nothing is half written then, for files get thei
 
 from __future__ import annotations
 
+import contextvars
 import os
 import queue
 import signal
@@ -15,10 +16,12 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hayate.errors import Cancelled, HayateError, clip
+from hayate.flags import TakenFlags, given
 from hayate.jobs.channel import Channel
 from hayate.jobs.messages import Am, Answered, Ask, Begin, Cancel, Doing, Ended, Hello, Showing, Skip, Watch, message_of
 from hayate.jobs.records import Failure, State, WorkerPhase, WorkerState, failure_of
@@ -44,6 +47,7 @@ def main(learn: Callable[[], Trade] | None = None) -> int:
     lines = channel.lines()
     hello = message_of(next(lines))
     assert isinstance(hello, Hello)
+    given.set(TakenFlags(values=hello.flags))
     worker = Worker(channel, hello.settings)
     threading.Thread(target=worker.listen, args=(lines,), name="listen", daemon=True).start()
     return worker.run(hello, learn or _all_there_is)
@@ -84,7 +88,9 @@ class Worker:
         imported_s = time.perf_counter() - started
         with trade.open_workspace(self._settings) as workspace:
             self._be(seconds={"import": round(imported_s, 3)}, facts=trade.facts(self._settings))
-            threading.Thread(target=self._answer, args=(trade, workspace), name="answer", daemon=True).start()
+            # A thread begins without the context that the flags are in.
+            answer = partial(contextvars.copy_context().run, self._answer, trade, workspace)
+            threading.Thread(target=answer, name="answer", daemon=True).start()
             if hello.model is not None:
                 self._pour(hello, trade, workspace)
             self._be(phase=WorkerPhase.IDLE)

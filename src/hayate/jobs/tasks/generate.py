@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hayate.flags import given
 from hayate.jobs.generate import Generate
 from hayate.jobs.meter import Meter
 from hayate.jobs.names import find_vae
@@ -17,7 +18,7 @@ from hayate.pipeline.job import Job
 from hayate.pipeline.previews import Previewer
 from hayate.pipeline.report import Report, SavedPicture
 from hayate.pipeline.session import Maker
-from hayate.runtime.asked import Asked
+from hayate.runtime.asked import Asked, asked_from
 from hayate.settings import Settings, changed_settings
 
 
@@ -53,7 +54,7 @@ def generate(body: Generate, station: Station) -> Outcome:
 def making(body: Generate, station: Station) -> Iterator[Making]:
     """A maker by the wishes of a job. Raises: HayateError."""
     settings = changed_settings(station.settings, body.settings, allows_paths=False)
-    asked = body.asked
+    asked = asked_from(given.get(), body.asked)
     if asked.tiny_vae is not None:
         asked = replace(asked, tiny_vae=str(find_vae(asked.tiny_vae, settings)))
     meter = station.meter()

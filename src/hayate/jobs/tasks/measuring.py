@@ -11,6 +11,7 @@ from hayate.bench.orders import measure_and_keep
 from hayate.bench.presets import PRESETS, QUICK
 from hayate.bench.protocol import Limits
 from hayate.errors import Cancelled, EngineError, UnknownName
+from hayate.flags import given
 from hayate.jobs.bodies import Bench, Tune
 from hayate.jobs.meter import Meter
 from hayate.jobs.records import Result
@@ -18,7 +19,7 @@ from hayate.jobs.signals import Signals
 from hayate.jobs.tasks.station import Outcome, Station
 from hayate.pipeline.prepared import Prepared
 from hayate.request import TextToImage, validate
-from hayate.runtime.asked import Asked
+from hayate.runtime.asked import Asked, asked_from
 from hayate.settings import Settings
 from hayate.tune.plot import front_svg, row_object
 from hayate.tune.pool import Worker
@@ -37,6 +38,7 @@ def bench(body: Bench, station: Station) -> Outcome:
     meter, preset = station.meter(), PRESETS[body.preset]
     order = Order(
         request=_changed(preset.request, body),
+        asked=asked_from(given.get(), Asked()),
         preset=preset.name,
         label=body.label,
         is_compared=body.is_compared,
@@ -64,7 +66,7 @@ def tune(body: Tune, station: Station) -> Outcome:
     request = _changed(replace(QUICK, prompt=body.prompt or QUICK.prompt), body)
     goal = Goal(budget_s=body.budget_s, promise=body.promise, min_psnr_db=body.min_psnr_db)
     station.workspace.clear()  # the trials are made in processes of their own, which need the memory
-    aim, prepared = aim_for(request, station.settings, goal, Asked())
+    aim, prepared = aim_for(request, station.settings, goal, asked_from(given.get(), Asked()))
     aim.check()
     search = _Tuning(aim, meter, station.signals).search()
     is_stopped = False

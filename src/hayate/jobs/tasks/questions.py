@@ -12,13 +12,14 @@ import torch
 
 from hayate import __version__
 from hayate.errors import HayateError, UnknownName, UsageError
+from hayate.flags import given
 from hayate.jobs.messages import Ask
 from hayate.jobs.names import check_model, check_request_names
 from hayate.jobs.wire import read_object
 from hayate.pipeline.prepared import plan_request
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage, validate
-from hayate.runtime.asked import Asked
+from hayate.runtime.asked import Asked, asked_from
 from hayate.runtime.device import resolve_device
 from hayate.settings import Settings, changed_settings
 from hayate.weights.described import describe_model
@@ -52,7 +53,7 @@ def plan(
     wanted = read_object(TextToImage, {"prompt": "", **(request or {})}, "the request")
     validate(wanted)
     check_request_names(wanted, settings)
-    found = plan_request(wanted, settings, read_object(Asked, asked or {}, "what is asked"))
+    found = plan_request(wanted, settings, asked_from(given.get(), read_object(Asked, asked or {}, "what is asked")))
     return {"device": found.device.title, "choices": found.as_object(), "notes": list(found.notes)}
 
 
@@ -99,10 +100,15 @@ def facts(settings: Settings) -> dict[str, Any]:
     """Versions, device and attention: what a page has at its foot."""
     try:
         device = resolve_device(settings.device)
-        attention = plan_request(TextToImage(prompt=""), settings, Asked()).attention.backend.name
+        plan = plan_request(TextToImage(prompt=""), settings, asked_from(given.get(), Asked()))
     except HayateError as error:
         return {**_versions(), "device": "", "problem": str(error)}
-    return {**_versions(), "device": device.title, "attention": attention, "threads": torch.get_num_threads()}
+    return {
+        **_versions(),
+        "device": device.title,
+        "attention": plan.attention.backend.name,
+        "threads": torch.get_num_threads(),
+    }
 
 
 def _facts(settings: Settings, workspace: Workspace) -> dict[str, Any]:

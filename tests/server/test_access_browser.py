@@ -8,8 +8,10 @@ import pytest
 
 from tests.server.browsing import act, drop, part, prompt
 from tests.server.slow_desk import painted
+from tests.server.tool_pages import needs_chromium
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+pytestmark = needs_chromium
 
 
 def test_the_language_is_switched_and_the_fields_stay(page: Any) -> None:

@@ -12,8 +12,10 @@ from PIL import Image
 
 from tests.server.browsing import act, drop, field, part, prompt, ready
 from tests.server.slow_desk import SlowDesk, painted
+from tests.server.tool_pages import needs_chromium
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+pytestmark = needs_chromium
 
 
 def test_a_picture_is_painted_on_with_the_brush(page: Any, slow_desk: SlowDesk) -> None:

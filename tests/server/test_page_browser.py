@@ -11,8 +11,10 @@ from hayate.errors import QueueFull
 from hayate.jobs.records import JobRecord, State, WorkerPhase, WorkerState
 from tests.server.browsing import act, field, part, prompt
 from tests.server.slow_desk import FACTS, SlowDesk
+from tests.server.tool_pages import needs_chromium
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+pytestmark = needs_chromium
 
 
 def newest(desk: SlowDesk) -> JobRecord:

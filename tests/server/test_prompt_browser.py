@@ -10,8 +10,10 @@ import pytest
 
 from tests.server.browsing import act, drop, field, part, prompt
 from tests.server.slow_desk import SlowDesk, painted
+from tests.server.tool_pages import needs_chromium
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+pytestmark = needs_chromium
 INFOTEXT = """a lighthouse
 Negative prompt: blurry
 Steps: 33, Sampler: Euler a, Schedule type: Karras, CFG scale: 4.5, Seed: 77, Size: 640x384, Version: v1.10.1"""

@@ -11,15 +11,17 @@ from hayate.server.ui.controls import Control, Group
 from hayate.server.ui.picture_controls import TOP
 from hayate.server.ui.static_files import ui_folder
 from hayate.server.ui.strings import LANGUAGES, STRINGS, TABLES, choose_language, for_scripts, in_language
-from hayate.server.ui.strings_frame import FRAME
-from hayate.server.ui.strings_pictures import PICTURES
 from hayate.server.ui.tabs import TABS
 
 TEMPLATES = {path: path.read_text("utf-8") for path in (ui_folder() / "templates").rglob("*.html")}
 SCRIPTS = {path: path.read_text("utf-8") for path in (ui_folder() / "static").rglob("*.js")}
 GROUPS: list[Group] = [TOP, *(group for tab in TABS for group in tab.groups)]
 CONTROLS: list[Control] = [control for group in GROUPS for control in group.controls]
-FAMILIES = ("theme.", "tab.", "group.", "send ", "js.phase.", "js.worker.", "canvas.")
+FAMILIES = (
+    *("theme.", "tab.", "group.", "send ", "js.phase.", "js.worker.", "canvas."),
+    *("formula.", "settings.", "builtin.", "js.tune.", "js.bench.", "js.models."),
+    *("js.scan.", "js.send.", "js.verdict."),
+)
 """Strings that are chosen while the page runs."""
 
 
@@ -66,8 +68,7 @@ def test_nothing_is_left_over() -> None:
     declared |= {f"{control.key}={value}" for control in CONTROLS for value in control.choices}
     left = [
         key
-        for table in (FRAME, PICTURES)
-        for key in table
+        for key in STRINGS
         if key not in declared
         and not key.startswith(FAMILIES)
         and not re.match(r"[\w.]+=", key)
@@ -78,7 +79,7 @@ def test_nothing_is_left_over() -> None:
 
 def test_a_chosen_value_that_has_a_string_is_one_that_can_be_chosen() -> None:
     keys = {control.key for control in CONTROLS}
-    named = [key.partition("=")[0] for table in (FRAME, PICTURES) for key in table if "=" in key]
+    named = [key.partition("=")[0] for key in STRINGS if "=" in key]
     assert set(named) <= keys
 
 

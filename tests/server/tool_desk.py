@@ -42,6 +42,7 @@ def tune_row(name: str, verdict: str, speed: float, psnr_db: float | None, **ask
 
 TUNE_ROWS = (
     tune_row("default plan", "default", 10.0, 62.5),
+    tune_row("attention math", "faster", 7.5, None, attention="math"),
     tune_row("layers packed", "faster", 14.5, 61.0, layers="packed"),
     tune_row("attention math", "slower", 7.5, None, attention="math"),
     tune_row("tome 0.5", "wrong picture", 17.0, 21.0, tome=0.5),
@@ -84,7 +85,13 @@ class ToolDesk(StubDesk):
         self.holds = threading.Event()
         """While it is clear, jobs stay where they are."""
         self.holds.set()
-        self._works = {"upscale": self._upscale, "merge": self._merge, "tune": self._tune, "bench": self._bench}
+        self._works = {
+            "upscale": self._upscale,
+            "merge": self._merge,
+            "convert": self._merge,
+            "tune": self._tune,
+            "bench": self._bench,
+        }
         self._one = threading.Lock()
 
     def submit(self, new: NewJob) -> JobRecord:
@@ -156,8 +163,8 @@ class ToolDesk(StubDesk):
         self._steps(record, "merging", 3)
         if record.body["output_name"] == "fails":
             return Failure(type="UsageError", message="the models are of two families", hint="choose others")
-        path = self.settings.models_dir / f"{record.body['output_name']}.safetensors"
-        return Result(facts={"path": str(path)}, notes=("B has no VAE; A's is kept",))
+        name = f"{record.body['output_name']}.safetensors"
+        return Result(facts={"name": name, "size_bytes": 2**31}, notes=("B has no VAE; A's is kept",))
 
     def _tune(self, record: JobRecord) -> Result:
         if record.body["budget_s"] < 5:

@@ -13,10 +13,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from PIL import Image, UnidentifiedImageError
-
 from hayate.errors import OutputError, UsageError
-from hayate.pipeline.opened import MAX_PIXELS
 
 FOLDER = "inputs"
 MOST_BYTES = 96 * 2**20
@@ -59,6 +56,10 @@ class Inputs:
 
 def check_picture(data: bytes) -> str:
     """The format of a picture, of which nothing is decoded. Raises: UsageError."""
+    from PIL import Image, UnidentifiedImageError
+
+    from hayate.pipeline.opened import MAX_PIXELS
+
     if len(data) > MOST_BYTES:
         raise UsageError(f"the picture has {len(data)} bytes", hint=f"at most {MOST_BYTES} are taken")
     try:

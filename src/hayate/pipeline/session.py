@@ -60,7 +60,7 @@ class Maker:
     previewer: Previewer | None = None
     """Is shown each picture while it is made."""
     on_loaded: Callable[[Job], None] = lambda job: None
-    """Told what will be made, when the model is there."""
+    """Told what will be made, when the model is there; may raise Cancelled too."""
 
     def make(
         self,
@@ -91,11 +91,10 @@ class Maker:
         making.pattern, making.has_grid, making.keeps_pixels = settings.filename_pattern, self.has_grid, keeps_pixels
         making.previewer = self.previewer
         making.seconds["load"] = time.perf_counter() - started
-        self.on_loaded(prepared.job)
         if self.previewer is None:
-            return making.run(self.on_row)
+            return making.run(self)
         with self.previewer.watching(prepared, guard):
-            return making.run(self.on_row)
+            return making.run(self)
 
 
 def make_pictures(
@@ -190,13 +189,14 @@ class Making:
     def files(self) -> Files:
         return self.prepared.files
 
-    def run(self, on_row: StepCallback) -> Report:
+    def run(self, maker: Maker) -> Report:
         """Makes all pictures; encoding and writing their files goes on beside the next batch, always in order."""
         is_stopped = False
         worker = Worker[SavedPicture]()
         try:
             with worker:
-                for batch in text2image(self.guard, self.job, on_row):
+                maker.on_loaded(self.job)
+                for batch in text2image(self.guard, self.job, maker.on_row):
                     self._count(batch)
                     about = record(self.job, self._plan(), self._speed(), self._notes())
                     for index in range(len(batch.pictures)):

@@ -8,9 +8,8 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from hayate.errors import UsageError, clip
-from hayate.jobs.inputs import FOLDER
 from hayate.pipeline.picture_info import PictureInfo, harmless, read_picture_info
+from hayate.server.ui.handed_in import handed_in
 from hayate.settings import Settings
 
 
@@ -37,18 +36,9 @@ def words_router(settings: Settings) -> APIRouter:
     @router.get("/picture-info")
     async def picture_info(name: Annotated[str, Query(max_length=1000)]) -> PictureWords:
         """Of a picture that was handed in as `name`. Raises: UsageError."""
-        return await run_in_threadpool(_words, name, settings)
+        return _described(await run_in_threadpool(read_picture_info, handed_in(name, settings)))
 
     return router
-
-
-def _words(name: str, settings: Settings) -> PictureWords:
-    """Looked up by the last part of its name alone, so that no name leads out of the folder."""
-    last = name.replace("\\", "/").rpartition("/")[2]
-    path = settings.data_dir / "server" / FOLDER / last
-    if not last or "\0" in last or not path.is_file():
-        raise UsageError(f"no picture {clip(name)!r} was handed in", hint="POST it to /v1/images first")
-    return _described(read_picture_info(path))
 
 
 def _described(info: PictureInfo) -> PictureWords:

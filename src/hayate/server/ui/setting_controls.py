@@ -15,6 +15,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "set_files": ("format", "quality", "filename_pattern"),
         "set_speed": ("device", "dtype", "attention", "compile", "offload", "promise", "threads"),
         "set_memory": ("checkpoints_cache_bytes", "vae_cache_bytes"),
+        "set_api": ("a1111_unknown_names",),
         "set_upscalers": ("upscaler_tile_px", "upscaler_overlap_px"),
     }
 )

@@ -40,6 +40,7 @@ TITLES = {
     "rng": ("Random numbers", "乱数"),
     "ensd": ("Eta noise seed delta", "ENSD"),
     "comma_backtrack": ("Comma backtrack", "カンマでの区切り"),
+    "a1111_unknown_names": ("Unknown names", "不明な名前"),
 }
 JAPANESE = {
     "models_dir": "チェックポイントの置き場所。サブフォルダーも含みます。",
@@ -77,16 +78,17 @@ JAPANESE = {
     "rng": "ノイズを作る場所。GPU がないとき `GPU` は `NV`(CUDA と同じ乱数を計算)になります。",
     "ensd": "最初のノイズの後でシードに加える数。NovelAI は 31337。",
     "comma_backtrack": "チャンクが一杯のとき、カンマまで戻って区切れるトークン数。",
+    "a1111_unknown_names": "A1111 の API で不明なサンプラーなどの扱い:エラー、または DPM++ 2M で代用して注記。",
 }
 
 SETTINGS_STRINGS: dict[str, tuple[str, str]] = {
     "tab.settings": ("Settings", "設定"),
-    "group.set_page": ("This page", "このページ"),
     "group.set_pictures": ("Pictures", "画像の既定値"),
     "group.set_prompts": ("Prompts and noise", "プロンプトとノイズ"),
     "group.set_files": ("Saving", "保存"),
     "group.set_speed": ("Computing", "計算"),
     "group.set_memory": ("Memory", "メモリ"),
+    "group.set_api": ("AUTOMATIC1111's API", "AUTOMATIC1111 の API"),
     "group.set_upscalers": ("Upscalers", "アップスケーラー"),
     "group.set_paths": ("Folders", "フォルダー"),
     "unchanged": ("unchanged", "変更なし"),
@@ -105,9 +107,7 @@ SETTINGS_STRINGS: dict[str, tuple[str, str]] = {
     "settings.search": ("Find a setting", "設定を検索"),
     "settings.save": ("Apply settings", "設定を適用"),
     "settings.reset": ("Back to what was saved", "保存済みの値に戻す"),
-    "settings.now": ("now", "現在"),
     "js.settings.saved": ("The settings are saved.", "設定を保存しました。"),
-    "js.settings.unchanged": ("Nothing was changed.", "変更はありません。"),
     "js.settings.changed": ("{count} changed", "{count} 件変更"),
     "js.settings.automatic": ("automatic", "自動"),
     "js.settings.now": ("now {value}", "現在 {value}"),

@@ -6,7 +6,7 @@ from hayate.server.ui.strings_merger import MERGER_STRINGS
 from hayate.server.ui.strings_settings import SETTINGS_STRINGS
 
 _EXTRAS: dict[str, tuple[str, str]] = {
-    "tab.extras": ("Extras", "その他"),
+    "tab.extras": ("Extras", "拡大"),
     "group.upscalers": ("Upscalers", "アップスケーラー"),
     "group.enlarged": ("Size", "サイズ"),
     "upscale.upscaler_1": ("Upscaler 1", "アップスケーラー 1"),
@@ -49,17 +49,14 @@ _EXTRAS: dict[str, tuple[str, str]] = {
     "js.extras.remove": ("Remove {name}", "{name} を外す"),
     "js.extras.none": ("There is no picture to enlarge.", "拡大する画像がありません。"),
     "js.extras.none.hint": ("Drop one, or choose a file.", "ドロップするか、ファイルを選んでください。"),
-    "js.extras.count": ("{count} pictures", "{count} 枚"),
-    "js.extras.no change": ("Nothing would change.", "何も変わりません。"),
+    "js.extras.count": ("Pictures: {count}", "画像 {count} 枚"),
 }
 _JOBS: dict[str, tuple[str, str]] = {
     "job.progress": ("Progress", "進み具合"),
     "js.job.left": ("{seconds} s left", "残り {seconds} 秒"),
-    "js.phase.queued": ("waiting", "順番待ち"),
     "js.phase.running": ("running", "実行中"),
-    "js.phase.loading": ("loading", "読み込み中"),
-    "js.phase.saving": ("saving", "保存中"),
-    "js.phase.upscaling": ("enlarging", "拡大中"),
+    "js.phase.converting": ("converting", "変換中"),
+    "js.phase.baking": ("putting the VAE in", "VAE を組み込み中"),
     "js.phase.merging": ("merging", "マージ中"),
     "js.phase.measuring": ("measuring", "測定中"),
     "js.phase.tuning": ("tuning", "チューニング中"),
@@ -81,8 +78,7 @@ _PNG_INFO: dict[str, tuple[str, str]] = {
     "js.pnginfo.size": ("{format}, {width} × {height} px", "{format}、{width} × {height} px"),
     "js.send.txt2img": ("Send to txt2img", "txt2img に送る"),
     "js.send.img2img": ("Send to img2img", "img2img に送る"),
-    "js.send.inpaint": ("Send to inpaint", "inpaint に送る"),
-    "js.send.extras": ("Send to extras", "その他に送る"),
+    "js.send.extras": ("Send to extras", "拡大に送る"),
     "js.prompt": ("Prompt", "プロンプト"),
     "js.negative prompt": ("Negative prompt", "ネガティブプロンプト"),
 }
@@ -128,7 +124,6 @@ _TUNE: dict[str, tuple[str, str]] = {
     ),
     "tune.profiles.none": ("Nothing has been tuned here yet.", "まだチューニングしていません。"),
     "tune.active": ("What is active, and why", "現在の計画と理由"),
-    "tune.active.show": ("Show the plan", "計画を表示"),
     "js.tune.setting": ("Setting", "設定"),
     "js.tune.speed": ("it/s (range)", "it/s(範囲)"),
     "js.tune.first": ("First picture", "1 枚目"),
@@ -253,7 +248,7 @@ _EXTENSIONS: dict[str, tuple[str, str]] = {
     "builtin.merger": ("Merges with block weights, also without a file", "階層別マージ、ファイルなしの使用も"),
     "builtin.merger.where": ("Checkpoint Merger", "チェックポイントマージ"),
     "builtin.converter": ("Converting, pruning and inspecting models", "モデルの変換・軽量化・検査"),
-    "builtin.converter.where": ("hayate models convert, inspect, scan …", "hayate models convert、inspect、scan など"),
+    "builtin.converter.where": ("Models", "モデル"),
     "builtin.compile": (
         "Compiled networks, kept on disk by architecture",
         "コンパイル済みネットワーク(モデル構造ごとに保存)",

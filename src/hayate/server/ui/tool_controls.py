@@ -13,7 +13,7 @@ UPSCALERS = Group(
     controls=(
         Control(key="upscale.upscaler_1", kind="choice", source="upscalers", default="Lanczos", span=6),
         Control(key="upscale.upscaler_2", kind="choice", source="upscalers", empty="none", span=6),
-        Control(key="upscale.visibility_2", kind="slider", default=0.0, low=0, high=1, step=0.01),
+        Control(key="upscale.visibility_2", kind="slider", default=0.0, low=0, high=1, step=0),
     ),
 )
 ENLARGED = Group(
@@ -26,7 +26,7 @@ ENLARGED = Group(
             default=2.0,
             low=1,
             high=8,
-            step=0.05,
+            step=0,
             slider_high=4,
             span=8,
             shown_when=_BY_SCALE,
@@ -47,8 +47,8 @@ PNG_INFO = Tab(id="pnginfo")
 
 
 def _ratio(name: str) -> Control:
-    """A1111's slider ends at 1, and the recipes take more than that."""
-    return Control(key=f"merge.{name}", kind="slider", default=0.3, low=-10, high=10, step=0.01, slider_high=1, span=6)
+    """A1111's slider ends at 1; differences are often added more than once."""
+    return Control(key=f"merge.{name}", kind="slider", default=0.3, low=0, high=10, step=0, slider_high=1, span=6)
 
 
 MERGED = Group(
@@ -85,7 +85,7 @@ MERGE_OPTIONS = Group(
         Control(key=f"merge.options.{name}", kind="number", default=default, low=low, high=high, step=step, span=3)
         for name, default, low, high, step in (
             ("beta", 0.0, 0, 1, 0.01),
-            ("gamma", 1.0, 0, 100, 0.1),
+            ("gamma", 1.0, 0, 100, 0),
             ("keep", 0.2, 0, 1, 0.01),
             ("drop", 0.5, 0, 0.999, 0.01),
             ("seed", 0.0, 0, 2**53, 1),
@@ -126,24 +126,19 @@ CONVERTED = Group(
         ),
     ),
 )
-INSPECTED = Group(
-    id="inspected", controls=(Control(key="inspect.model", kind="choice", source="models", empty="not chosen"),)
-)
-MODELS = Tab(id="models", groups=(CONVERTED, INSPECTED))
+MODELS = Tab(id="models", groups=(CONVERTED,))
 
 TUNED = Group(
     id="tuned",
     controls=(
         Control(key="tune.model", kind="choice", source="models", empty="default model", span=6),
         Control(key="tune.promise", kind="choice", choices=("exact", "deterministic", "fast"), default="exact", span=3),
-        Control(
-            key="tune.budget_s", kind="slider", default=180, low=10, high=86_400, step=10, slider_high=1800, span=3
-        ),
+        Control(key="tune.budget_s", kind="slider", default=180, low=5, high=86_400, step=1, slider_high=1800, span=3),
         Control(key="tune.width_px", kind="number", low=64, high=4096, step=8, empty="automatic", span=3),
         Control(key="tune.height_px", kind="number", low=64, high=4096, step=8, empty="automatic", span=3),
         Control(key="tune.batch_size", kind="number", default=1, low=1, high=64, step=1, span=2),
         Control(key="tune.steps", kind="number", default=20, low=1, high=1000, step=1, span=2),
-        Control(key="tune.min_psnr_db", kind="number", default=35.0, low=0, high=100, step=0.5, span=2),
+        Control(key="tune.min_psnr_db", kind="number", default=35.0, low=0, high=100, step=0, span=2),
     ),
 )
 TUNE = Tab(id="tune", groups=(TUNED,))

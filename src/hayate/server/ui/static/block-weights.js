@@ -20,11 +20,16 @@ class BlockWeights extends HTMLElement {
     this.name = make("input", { type: "text", maxLength: 40, placeholder: say("blocks.name"), "aria-label": say("blocks.name") });
     this.forget = make("button", { type: "button", onclick: () => this.drop() }, say("blocks.delete"));
     this.grid = make("div", { className: "block-grid" });
-    this.append(
-      make("div", { className: "row" }, labelled(say("blocks.preset"), this.preset), labelled(say("blocks.kind"), this.kind), labelled(say("blocks.all"), this.all)),
-      this.grid,
-      make("div", { className: "row" }, this.name, make("button", { type: "button", onclick: () => this.keep() }, say("blocks.save")), this.forget),
+    this.tools = make(
+      "div",
+      { className: "block-tools" },
+      labelled(say("blocks.preset"), this.preset),
+      labelled(say("blocks.kind"), this.kind),
+      labelled(say("blocks.all"), this.all),
+      make("div", { className: "row" }, this.name, make("button", { type: "button", onclick: () => this.keep() }, say("blocks.save"))),
+      this.forget,
     );
+    this.append(this.grid);
     this.text.addEventListener("input", () => this.isOwn || this.read());
     this.listPresets();
     this.build(this.blocks().map(() => 0.5));
@@ -43,7 +48,7 @@ class BlockWeights extends HTMLElement {
   build(values) {
     this.rows = this.blocks().map((block, place) => blockRow(block, values[place] ?? 0, () => this.changed()));
     const of = (begin) => this.rows.filter(({ block }) => block.startsWith(begin)).map(({ element }) => element);
-    const columns = [of("IN"), [...of("BASE"), ...of("M00")], of("OUT")];
+    const columns = [of("IN"), [...of("BASE"), ...of("M00"), this.tools], of("OUT")];
     this.grid.replaceChildren(...columns.map((rows) => make("div", {}, ...rows)));
     this.write(values);
   }
@@ -154,7 +159,7 @@ function blockRow(block, value, changed) {
   return { block, number, set, element: make("div", { className: "block-row" }, make("span", { "aria-hidden": "true" }, block), range, number) };
 }
 
-const labelled = (text, field) => make("label", { className: "inline" }, `${text} `, field);
+const labelled = (text, field) => make("label", { className: "block-tool" }, make("span", {}, text), field);
 
 function ownPresets() {
   try {

@@ -17,18 +17,19 @@ export function speedBar({ median, low = median, high = median }, most) {
   );
 }
 
-const BOX = { width: 720, height: 260, left: 56, right: 150, top: 16, bottom: 40 };
+const BOX = { most: 760, least: 300, height: 260, left: 56, right: 20, top: 16, bottom: 40 };
 
 /**
  * Speed (to the right) against likeness (up) of `points` ({name, speed, psnr_db, mark}); null for identical pictures,
- * which have a band of their own on top. The list of names stands in the table above it.
+ * which have a band of their own on top. The list of names stands in the table above it; `room` is how wide it may be.
  */
-export function tradeChart(points, title) {
-  const plot = draw("svg", { class: "trade", viewBox: `0 0 ${BOX.width} ${BOX.height}`, role: "img", "aria-label": title });
+export function tradeChart(points, title, room) {
+  const width = Math.max(BOX.least, Math.min(BOX.most, room));
+  const plot = draw("svg", { class: "trade", viewBox: `0 0 ${width} ${BOX.height}`, width, height: BOX.height, role: "img", "aria-label": title });
   const most = 1.1 * Math.max(...points.map(({ speed }) => speed));
   const known = points.map(({ psnr_db }) => psnr_db).filter(Number.isFinite);
   const [low, high] = known.length ? [Math.min(...known) - 3, Math.max(...known) + 3] : [30, 60];
-  const right = BOX.width - BOX.right;
+  const right = width - BOX.right;
   const bottom = BOX.height - BOX.bottom;
   const x = (speed) => BOX.left + ((right - BOX.left) * speed) / most;
   const y = (psnr_db) => (psnr_db === null ? BOX.top + 10 : BOX.top + 34 + ((bottom - BOX.top - 34) * (high - psnr_db)) / (high - low));

@@ -39,6 +39,9 @@ export const act = (root, name) => root.querySelector(`[data-act="${name}"]`);
 /** A number with so many digits after the point, or a dash. */
 export const fixed = (value, digits = 2) => (Number.isFinite(value) ? value.toFixed(digits) : "–");
 
+/** A time as the page's language writes it, to the minute. */
+export const moment = (iso) => new Date(iso).toLocaleString(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
+
 /** Bytes as people read them. */
 export function bytes(count) {
   if (!Number.isFinite(count)) return "–";

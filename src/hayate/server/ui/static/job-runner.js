@@ -80,7 +80,7 @@ export class JobRunner {
     const bar = this.box.querySelector("progress");
     if (progress.share > 0) bar.value = progress.share;
     else bar.removeAttribute("value");
-    const words = [phaseOf(progress.phase)];
+    const words = [progress.details?.doing ?? phaseOf(progress.phase)];
     if (progress.share > 0) words.push(`${Math.round(100 * progress.share)} %`);
     if (progress.eta_s > 0) words.push(say("job.left", { seconds: Math.ceil(progress.eta_s) }));
     this.box.querySelector("output").textContent = words.join(" · ");

@@ -2,15 +2,15 @@
 
 import { call, say, shown, toast } from "../api.js";
 import { speedBar } from "../charts.js";
-import { bytes, fixed, make, part, table } from "../dom.js";
+import { bytes, fixed, make, moment, part, table } from "../dom.js";
 import { readForm } from "../form.js";
 import { JobRunner } from "../job-runner.js";
 
 export function mount(root, page) {
-  const tab = { root, chosen: new Set(), phases: [] };
+  const tab = { root, chosen: new Set(), steps: [] };
   const runner = new JobRunner(root, page, "bench", {
     body: () => {
-      tab.phases = [];
+      tab.steps = [];
       return readForm(root.querySelector("form")).bench;
     },
     progress: (progress) => showProgress(tab, progress),
@@ -20,24 +20,19 @@ export function mount(root, page) {
   refreshHistory(tab);
 }
 
-/** The runs that are known, or else what was begun and when. */
-function showProgress({ root, phases }, { phase, details }) {
-  const rows = details?.rows ?? [];
-  if (phases.at(-1)?.phase !== phase) phases.push({ phase, at: performance.now() });
-  const place = part(root, "rows");
-  if (rows.length) {
-    const names = [...new Set(rows.flatMap(Object.keys))];
-    place.replaceChildren(table([say("bench.run"), ...names], rows.map((row, run) => [String(run + 1), ...names.map((name) => (typeof row[name] === "number" ? fixed(row[name], 3) : String(row[name] ?? "–")))])));
-  } else {
-    const seconds = phases.map(({ at }, place_) => ((phases[place_ + 1]?.at ?? performance.now()) - at) / 1000);
-    place.replaceChildren(make("ol", { className: "quiet" }, ...phases.map((each, place_) => make("li", {}, `${each.phase} · ${fixed(seconds[place_], 1)} s`))));
-  }
+/** What was begun, and how long it took. */
+function showProgress({ root, steps }, { phase, details }) {
+  const doing = details?.doing ?? phase;
+  if (steps.at(-1)?.doing !== doing) steps.push({ doing, at_ms: performance.now() });
+  const ends = [...steps.slice(1).map(({ at_ms }) => at_ms), performance.now()];
+  const rows = steps.map((step, place) => make("li", {}, `${step.doing} · ${fixed((ends[place] - step.at_ms) / 1000, 1)} s`));
+  part(root, "rows").replaceChildren(make("ol", { className: "quiet steps" }, ...rows));
 }
 
 function ended(tab, job, isOld) {
   part(tab.root, "rows").replaceChildren();
   if (isOld || job.state !== "done") return;
-  const speed = job.facts.summary?.it_per_s?.median ?? job.facts.measurement?.summary?.it_per_s?.median;
+  const speed = job.facts.summary?.it_per_s?.median;
   if (speed) toast(say("bench.done", { speed: fixed(speed) }));
   refreshHistory(tab);
 }
@@ -60,7 +55,7 @@ function cellsOf(tab, row, most) {
   const psnr = row.psnr_db === null ? say("tune.identical") : `${fixed(row.psnr_db, 1)} dB`;
   return [
     make("label", { className: "inline" }, box, ` ${row.id}`),
-    new Date(row.at).toLocaleString(document.documentElement.lang),
+    moment(row.at),
     row.work,
     row.lacking.length ? make("span", { className: "stale" }, `${row.setting} ⚠ ${row.lacking.join("; ")}`) : row.setting,
     speed && make("div", { className: "speed" }, speedBar(speed, most), make("span", {}, `${fixed(speed.median)} `, make("span", { className: "quiet" }, `(${fixed(speed.low)}–${fixed(speed.high)})`))),

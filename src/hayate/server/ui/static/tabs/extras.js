@@ -1,25 +1,27 @@
 // Extras: pictures made larger, one or many.
 
 import { call, say, shown, toast } from "../api.js";
-import { make } from "../dom.js";
+import { make, part } from "../dom.js";
 import { readForm } from "../form.js";
+import "../gallery.js";
 import { JobRunner } from "../job-runner.js";
 import "../picture-drop.js";
+import { sendPicture } from "../sending.js";
 
 const AT_ONCE = 3;
 
 export function mount(root, page) {
   const form = root.querySelector("form");
   const drop = root.querySelector("picture-drop");
-  const results = root.querySelector(".results");
+  const results = livenResults(root, page);
   const runner = new JobRunner(form, page, "upscale", {
     body: () => bodyOf(form, drop.files),
-    ended: (job) => showResults(results, job, page),
+    ended: (job) => results.show(job),
   });
   runner.resume(true);
   return {
-    /** Takes a picture from another tab, by its address. */
-    async take(url, name = "picture.png") {
+    /** Takes a picture of another tab. */
+    async receive({ url, name = "picture.png" }) {
       const blob = await (await fetch(url)).blob();
       drop.empty();
       drop.take([new File([blob], name, { type: blob.type })]);
@@ -52,24 +54,21 @@ async function uploaded(files) {
   return names;
 }
 
-function showResults(place, job, page) {
-  if (!job.pictures.length) return;
-  const notes = job.notes.map((note) => make("li", {}, note));
-  place.replaceChildren(
-    make("ul", { className: "made" }, ...job.pictures.map((picture) => made(picture, page))),
-    ...(notes.length ? [make("ul", { className: "notes quiet" }, ...notes)] : []),
-  );
-}
-
-function made(picture, page) {
-  const size = `${picture.width_px} × ${picture.height_px} px`;
-  const image = make("img", { src: picture.url, alt: picture.name, width: picture.width_px, height: picture.height_px, loading: "lazy" });
-  const send = make("button", { type: "button", onclick: () => shown(() => sendTo(page, "img2img", picture)) }, say("send.img2img"));
-  const link = make("a", { href: picture.url, target: "_blank", rel: "noopener" }, image);
-  return make("li", {}, link, make("div", { className: "row spread" }, make("span", { className: "quiet" }, `${picture.name} · ${size}`), send));
-}
-
-async function sendTo(page, tab, picture) {
-  const opened = await page.open(tab);
-  await opened?.take?.(picture.url, picture.name);
+/** The pictures that came of it, one of them large. */
+function livenResults(root, page) {
+  const gallery = root.querySelector("hayate-gallery");
+  const about = part(root, "about");
+  gallery.addEventListener("choose", ({ detail: { name, width_px, height_px } }) => {
+    part(root, "name").textContent = `${name} · ${width_px} × ${height_px} px`;
+  });
+  for (const button of about.querySelectorAll("[data-send]")) button.addEventListener("click", () => shown(() => sendPicture(page, button.dataset.send, gallery.chosen)));
+  return {
+    show({ pictures, notes }) {
+      if (!pictures.length) return;
+      about.hidden = false;
+      part(root, "empty").hidden = true;
+      part(root, "notes").replaceChildren(...notes.map((note) => make("li", {}, note)));
+      gallery.show(pictures.map((each) => ({ ...each, thumb: `${each.url}?thumb=128`, alt: each.name })));
+    },
+  };
 }

@@ -3,6 +3,7 @@
 import { call, say, shown, toast } from "../api.js";
 import { act, make, part } from "../dom.js";
 import { debounce } from "../form.js";
+import { sendParameters, sendPicture } from "../sending.js";
 
 const PAGE = 60;
 /** How many pages are read at once where few of their pictures are saved ones. */
@@ -99,6 +100,7 @@ class Viewer {
   }
 
   open(picture) {
+    const { page } = this.gallery;
     this.picture = picture;
     this.image.src = picture.url;
     this.image.alt = firstLine(picture.infotext);
@@ -106,9 +108,9 @@ class Viewer {
     const button = (text, work, className = "") => make("button", { type: "button", className, onclick: () => shown(work) }, text);
     this.buttons.replaceChildren(
       button("×", () => this.dialog.close(), "icon close"),
-      button(say("send.txt2img"), () => this.send("txt2img", (tab) => tab?.paste?.(picture.infotext))),
-      button(say("send.img2img"), () => this.send("img2img", (tab) => tab?.take?.(picture.url, picture.name))),
-      button(say("send.extras"), () => this.send("extras", (tab) => tab?.take?.(picture.url, picture.name))),
+      button(say("send.txt2img"), () => this.leave(() => sendParameters(page, picture.infotext))),
+      button(say("send.img2img"), () => this.leave(() => sendPicture(page, "img2img", picture))),
+      button(say("send.extras"), () => this.leave(() => sendPicture(page, "extras", picture))),
       make("a", { href: picture.url, download: picture.name, className: "button" }, say("gallery.download")),
       button(say("gallery.delete"), () => this.remove(), "danger"),
     );
@@ -124,9 +126,9 @@ class Viewer {
     this.open(other);
   }
 
-  async send(tab, work) {
+  leave(work) {
     this.dialog.close();
-    await work(await this.gallery.page.open(tab));
+    return work();
   }
 
   async remove() {

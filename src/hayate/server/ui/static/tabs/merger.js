@@ -14,10 +14,12 @@ export async function mount(root, page) {
   const methods = new Map(ways.methods.map((each) => [each.id, each]));
   const merger = { form, methods, expression: "" };
   const update = debounce(() => describe(merger), 250);
-  form.addEventListener("input", () => {
+  const follow = () => {
     fit(merger);
     update();
-  });
+  };
+  form.addEventListener("input", follow);
+  form.addEventListener("change", follow);
   act(form, "copy").addEventListener("click", () => shown(() => copy(merger)));
   act(form, "live").addEventListener("click", () => useLive(merger, page));
   act(form, "read").addEventListener("click", () => shown(() => readRecipe(form)));
@@ -36,11 +38,20 @@ function fit({ form, methods }) {
   for (const option of calc.options) option.hidden = option.disabled = !method.calcs.includes(option.value);
   if (!method.calcs.includes(calc.value)) calc.value = method.calcs[0];
   hide(calc, method.calcs.length < 2);
-  hide(control(form, "merge.alpha"), method.ratios < 1);
-  hide(control(form, "merge.beta"), method.ratios < 2);
+  hide(control(form, "merge.alpha"), method.ratios < 1 || hasBase(form, "alpha"));
+  hide(control(form, "merge.beta"), method.ratios < 2 || hasBase(form, "beta"));
   for (const [group, ratios] of [["merge_blocks", 1], ["merge_blocks_beta", 2]]) form.querySelector(`[data-group="${group}"]`).hidden = method.ratios < ratios;
   for (const each of form.querySelectorAll('[data-key^="merge.options."]')) hide(each, !acts(each.dataset.key.slice("merge.options.".length), chosen, calc.value, method));
+  form.querySelector('[data-group="merge_options"]').hidden = ![...form.querySelectorAll('[data-key^="merge.options."]')].some((each) => isShown(form, each.dataset.key));
   for (const each of form.querySelectorAll("[data-method]")) if (each.dataset.method === chosen) part(form, "formula").textContent = each.textContent;
+}
+
+/** Whether block weights hold the base too: then the number beside them says nothing. */
+function hasBase(form, ratio) {
+  const field = control(form, `merge.blocks_${ratio}`);
+  const text = field.closest("fieldset").disabled ? "" : field.value.trim();
+  const count = text.split(",").length;
+  return text !== "" && (/\bBASE\s*=/i.test(text) || !(text.includes("=") || count === 25 || count === 19));
 }
 
 /** Whether a further number acts: beta and gamma only in some calculation modes. */
@@ -122,7 +133,7 @@ async function jobOf(merger) {
 function finished(form, job) {
   part(form, "notes").replaceChildren(...(job.notes.length ? [make("ul", { className: "notes" }, ...job.notes.map((note) => make("li", {}, note)))] : []));
   if (job.state !== "done") return;
-  toast(say("merge.done", { name: job.facts.path ?? job.body.output_name }));
+  toast(say("merge.done", { name: job.facts.name ?? job.body.output_name }));
   refreshLists();
 }
 

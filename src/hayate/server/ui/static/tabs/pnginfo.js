@@ -3,6 +3,7 @@
 import { call, say, shown } from "../api.js";
 import { make, part, table } from "../dom.js";
 import "../picture-drop.js";
+import { sendParameters, sendPicture } from "../sending.js";
 
 export function mount(root, page) {
   const drop = root.querySelector("picture-drop");
@@ -17,7 +18,13 @@ export function mount(root, page) {
     if (info && drop.files[0] === file) place.replaceChildren(...described(info, file, page));
     return undefined;
   });
-  return { take: (files) => drop.take(files) };
+  return {
+    /** Takes a picture of another tab. */
+    async receive({ url, name = "picture.png" }) {
+      const blob = await (await fetch(url)).blob();
+      drop.take([new File([blob], name, { type: blob.type })]);
+    },
+  };
 }
 
 function described(info, file, page) {
@@ -45,16 +52,13 @@ const section = (title, content) => make("section", { className: "card" }, make(
 const folded = (title, content) => make("details", { className: "panel" }, make("summary", {}, title), make("div", { className: "body" }, content));
 
 function senders(info, file, page) {
-  const to = (tab, work) => make("button", { type: "button", onclick: () => shown(async () => work(await page.open(tab))) }, say(`send.${tab}`));
-  const take = (opened) => opened?.take?.(URL.createObjectURL(file), file.name);
+  const button = (where, work) => make("button", { type: "button", onclick: () => shown(work) }, say(`send.${where}`));
+  const give = (where) => sendPicture(page, where, { url: URL.createObjectURL(file), name: file.name, infotext: info.parameters ?? "" });
   return make(
     "div",
     { className: "row" },
-    info.parameters && to("txt2img", (opened) => opened?.paste?.(info.parameters)),
-    to("img2img", async (opened) => {
-      if (info.parameters) await opened?.paste?.(info.parameters);
-      await take(opened);
-    }),
-    to("extras", take),
+    info.parameters && button("txt2img", () => sendParameters(page, info.parameters)),
+    button("img2img", () => give("img2img")),
+    button("extras", () => give("extras")),
   );
 }

@@ -6,7 +6,7 @@ import { controlsOf, refreshLists, setValue, valueOf } from "../form.js";
 
 export async function mount(root) {
   const form = root.querySelector("form");
-  const tab = { form, saved: {} };
+  const tab = { form, settings: null };
   form.addEventListener("input", () => showChanged(tab));
   form.addEventListener("change", () => showChanged(tab));
   form.addEventListener("submit", () => shown(() => save(tab)));
@@ -19,29 +19,34 @@ export async function mount(root) {
 const keyOf = (element) => element.dataset.key.slice("settings.".length);
 
 async function load(tab) {
-  tab.answer = await call("/v1/settings");
+  take(tab, await call("/v1/settings"));
+}
+
+function take(tab, settings) {
+  tab.settings = new Map(settings.map((each) => [each.key, each]));
   fill(tab);
 }
 
 /** Puts what was saved into the fields; the value in force stands in the empty ones. */
 function fill(tab) {
-  const { settings, changed } = tab.answer;
   for (const element of controlsOf(tab.form)) {
-    const key = keyOf(element);
-    setValue(element, changed[key] ?? null);
-    const now = settings[key] ?? say("settings.automatic");
+    const setting = tab.settings.get(keyOf(element));
+    setValue(element, savedOf(setting));
+    const now = setting.value ?? say("settings.automatic");
     if ("placeholder" in element) element.placeholder = String(now);
-    else if (element.options?.[0]?.value === "") element.options[0].textContent = say("settings.now", { value: now });
+    else if (!setting.is_chosen) element.options[0].textContent = say("settings.now", { value: now });
   }
   showChanged(tab);
 }
 
 /** What differs from what was saved; null gives a setting back to the file and the default. */
-function changes({ form, answer }) {
-  if (!answer) return {};
+function changes({ form, settings }) {
+  if (!settings) return {};
   const pairs = controlsOf(form).map((element) => [keyOf(element), valueOf(element) ?? null]);
-  return Object.fromEntries(pairs.filter(([key, value]) => value !== (answer.changed[key] ?? null)));
+  return Object.fromEntries(pairs.filter(([key, value]) => value !== savedOf(settings.get(key))));
 }
+
+const savedOf = ({ value, is_chosen: isChosen }) => (isChosen ? value : null);
 
 function showChanged(tab) {
   const count = Object.keys(changes(tab)).length;
@@ -50,8 +55,7 @@ function showChanged(tab) {
 }
 
 async function save(tab) {
-  tab.answer = await call("/v1/settings", { method: "PATCH", body: changes(tab) });
-  fill(tab);
+  take(tab, await call("/v1/settings", { method: "PATCH", body: changes(tab) }));
   toast(say("settings.saved"));
 }
 
@@ -59,7 +63,7 @@ async function save(tab) {
 function filter(form, text) {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   for (const section of form.querySelectorAll("[data-section]")) {
-    const items = [...section.querySelectorAll(".control, tr")];
+    const items = [...section.querySelectorAll("[data-setting], tr")];
     for (const item of items) item.hidden = !words.every((word) => describedBy(item).includes(word));
     section.hidden = items.every((item) => item.hidden);
   }

@@ -2,7 +2,7 @@
 
 import { call, say, shown, toast } from "../api.js";
 import { speedBar, tradeChart } from "../charts.js";
-import { bytes, fixed, make, part, table } from "../dom.js";
+import { bytes, fixed, make, moment, part, table } from "../dom.js";
 import { readForm } from "../form.js";
 import { JobRunner } from "../job-runner.js";
 
@@ -23,6 +23,7 @@ export function mount(root, page) {
 
 function ended(tab, job) {
   const { rows = [], best, ratio, profile } = job.facts;
+  if (!rows.length && job.state === "cancelled") part(tab.root, "table").replaceChildren();
   tab.last = job;
   showRows(tab, rows, profile ? job : null);
   const isDefault = rows.find((row) => row.name === best)?.verdict === "default";
@@ -32,14 +33,16 @@ function ended(tab, job) {
 }
 
 /** The table and the chart; rows can be adopted once a job has ended that left a profile. */
-function showRows({ root, profiles, ...tab }, rows, job) {
-  if (!rows.length) return;
+function showRows({ root, profiles, ...tab }, told, job) {
+  if (!told.length) return;
+  const rows = [...new Map(told.map((row) => [row.name, row])).values()]; // what lost the last race is told twice
   const most = Math.max(...rows.map((row) => row.it_per_s?.high ?? row.it_per_s?.median ?? 0)) || 1;
   const titles = ["#", "setting", "speed", "first", "peak", "picture", "bits", "verdict"].map((name) => (name === "#" ? name : say(`tune.${name}`)));
   const cells = rows.map((row, place) => [...cellsOf(row, place, most), ...(job ? [adoptButton({ root, profiles, ...tab }, row, job)] : [])]);
   part(root, "table").replaceChildren(table(job ? [...titles, ""] : titles, cells));
   const points = rows.map(pointOf).filter(Boolean);
-  part(root, "chart").replaceChildren(...(points.length > 1 ? [tradeChart(points, say("tune.chart"))] : []));
+  const chart = part(root, "chart");
+  chart.replaceChildren(...(points.length > 1 ? [tradeChart(points, say("tune.chart"), chart.clientWidth)] : []));
 }
 
 function cellsOf(row, place, most) {
@@ -63,7 +66,7 @@ function pointOf(row, place) {
 function adoptButton(tab, row, job) {
   if (!SOUND.includes(row.verdict) || row.name === job.facts.best) return "";
   const file = String(job.facts.profile).replaceAll("\\", "/").split("/").pop();
-  return make("button", { type: "button", onclick: () => shown(() => adopt(tab, file, row, job)) }, say("tune.adopt"));
+  return make("button", { type: "button", className: "small", onclick: () => shown(() => adopt(tab, file, row, job)) }, say("tune.adopt"));
 }
 
 async function adopt(tab, file, row, job) {
@@ -81,7 +84,7 @@ async function refreshProfiles(tab) {
 
 function profileRow(tab, profile) {
   const speed = profile.summary.it_per_s;
-  const facts = [`${profile.device}`, profile.architecture, `≤ ${profile.size_px} px`, profile.promise, speed && `${fixed(speed.median)} it/s`, new Date(profile.at).toLocaleString(document.documentElement.lang)].filter(Boolean);
+  const facts = [`${profile.device}`, profile.architecture, `≤ ${profile.size_px} px`, profile.promise, speed && `${fixed(speed.median)} it/s`, moment(profile.at)].filter(Boolean);
   return make(
     "li",
     { className: "card" },

@@ -133,6 +133,7 @@ def test_styles_are_saved_chosen_and_applied(page: Any, slow_desk: SlowDesk) -> 
     act(page, "styles-edit").click()
     page.locator("#txt2img-style-name").fill("ink")
     act(page, "styles-save").click()
+    expect(page.locator("dialog[open]")).to_have_count(0)
     prompt(page).fill("a lake")
     page.locator("#panel-txt2img .many summary").click()
     page.get_by_role("checkbox", name="ink").first.check()

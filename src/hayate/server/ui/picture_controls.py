@@ -74,7 +74,7 @@ HIRES = Group(
     look="switched",
     controls=(
         Control(key=f"{_HIRES}.upscaler", kind="choice", source="hires_upscalers", default="Latent", span=4),
-        Control(key=f"{_HIRES}.steps", kind="slider", low=1, high=1000, step=1, slider_high=100, empty="same", span=4),
+        Control(key=f"{_HIRES}.steps", kind="slider", low=1, high=1000, step=1, slider_high=100, empty="equal", span=4),
         Control(key=f"{_HIRES}.denoising", kind="slider", default=0.7, low=0, high=1, step=0.01, span=4),
         Control(key=f"{_HIRES}.scale", kind="slider", default=2.0, low=1, high=8, step=0.05, slider_high=4, span=4),
         Control(key=f"{_HIRES}.width_px", kind="number", low=64, high=8192, step=8, empty="by scale", span=4),

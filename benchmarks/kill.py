@@ -16,6 +16,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ from PIL import Image
 from hayate.jobs.local import FOLDER, LocalDesk
 from hayate.jobs.queue import Queue
 from hayate.jobs.records import JobRecord, NewJob, State
+from hayate.jobs.schema import FILE_NAME, connect
 from hayate.settings import Settings, load_settings
 
 WORKER = "hayate.jobs.worker"
@@ -37,6 +39,9 @@ WAITING = 6
 """Jobs that the host keeps in the queue."""
 PICTURES = 2
 PATIENCE_S = 120.0
+IN_A_JOB = 0.75
+"""Of the moments: at a random time after a job was begun. The others are at any time, which mostly is a start."""
+JOB_S = 1.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,7 +68,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moments", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--most-wait", type=float, default=6.0, help="seconds between two kills at most")
+    parser.add_argument("--most-wait", type=float, default=6.0, help="seconds before a kill at any time")
     asked = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as folder:
         verdict = run(Path(folder), moments=asked.moments, seed=asked.seed, most_wait_s=asked.most_wait)
@@ -79,7 +84,11 @@ def run(folder: Path, *, moments: int, seed: int, most_wait_s: float, worker: st
     try:
         process = begin(folder, worker, lives)
         for _ in range(moments):
-            time.sleep(draw.uniform(0, most_wait_s))
+            if draw.random() < IN_A_JOB:
+                until_running(settings_in(folder).data_dir / FOLDER / FILE_NAME)
+                time.sleep(draw.uniform(0, JOB_S))
+            else:
+                time.sleep(draw.uniform(0, most_wait_s))
             if draw.random() < 0.5:
                 kill_worker(process, verdict)
             else:
@@ -110,6 +119,20 @@ def kill_worker(process: subprocess.Popen[bytes], verdict: Verdict) -> None:
         for child in psutil.Process(process.pid).children():
             child.kill()
             verdict.kills["worker"] += 1
+
+
+def until_running(path: Path) -> None:
+    """Waits until a job runs; not for ever, since the last kill may have been in the middle of anything."""
+    ends_at = time.monotonic() + PATIENCE_S / 2
+    while time.monotonic() < ends_at:
+        with contextlib.suppress(sqlite3.Error):
+            other = connect(path)
+            try:
+                if other.execute("SELECT 1 FROM jobs WHERE state = 'running'").fetchone():
+                    return
+            finally:
+                other.close()
+        time.sleep(0.02)
 
 
 def finish(process: subprocess.Popen[bytes]) -> None:

@@ -156,7 +156,7 @@ FLAGS: Mapping[str, Flag] = MappingProxyType(
         "--do-not-download-clip": Flag(_NO_DOWNLOAD, acts=False),
         "--no-download-sd-model": Flag(_NO_DOWNLOAD, acts=False),
         "--log-startup": Flag("hayate generate --json says what took how long", acts=False),
-        "--dump-sysinfo": Flag("hayate plan --json describes the machine", acts=False),
+        "--dump-sysinfo": Flag("hayate doctor --facts FILE writes down what is known of the machine", acts=False),
         "--loglevel": Flag("only what matters is said", takes="one", acts=False),
         "-f": Flag("nobody's rights are looked at", acts=False),
         # Page

@@ -143,7 +143,7 @@ SETTINGS = (
         "a1111_unknown_names",
         "text",
         "refuse",
-        "What A1111's API does with an unknown sampler, schedule or upscaler: an error, or DPM++ 2M and a note.",
+        "What A1111's API does with an unknown sampler, schedule, model …: an error, or A1111's choice and a note.",
         choices=("refuse", "substitute"),
     ),
     Setting("comma_backtrack", "integer", 20, "How far back a full chunk may break at a comma.", "tokens", 0, 74),

@@ -152,12 +152,14 @@ def test_unknown_names_are_refused_with_the_nearest(
 def test_the_compatibility_switch_takes_what_a1111_takes_and_says_so(tmp_path: Path) -> None:
     served = serve(tmp_path, a1111_unknown_names="substitute")
 
-    reply = served.post("txt2img", {**SIMPLE, "sampler_name": "Eulr", "scheduler": "no", "styles": ["gone"]})
+    overrides = {"sd_model_checkpoint": "nobody's"}
+    names = {"sampler_name": "Eulr", "scheduler": "no", "styles": ["gone"], "override_settings": overrides}
+    reply = served.post("txt2img", {**SIMPLE, **names})
 
     asked = served.last()["request"]
     assert (asked["sampler"], asked["scheduler"]) == ("DPM++ 2M", "Automatic")
     notes = " ".join(json.loads(reply["info"])["notes"])
-    assert all(word in notes for word in ("Eulr", "DPM++ 2M", "'no'", "gone"))
+    assert all(word in notes for word in ("Eulr", "DPM++ 2M", "'no'", "gone", "nobody's"))
 
 
 @pytest.mark.parametrize("sampler", ["Euler", "Euler a", "DDIM", "DPM++ 2M"])
@@ -317,6 +319,24 @@ def test_an_extension_that_is_told_to_act_is_missed(served: Served, content: Any
     assert status == 200 or "ADetailer" in reply.json()["detail"]
 
 
+def test_a1111s_own_always_on_scripts_are_fields(served: Served) -> None:
+    scripts = {
+        "Sampler": {"args": [7, "Heun", "Karras"]},
+        "Seed": {"args": [5, True, 6, 0.25, 0, 0]},
+        "Refiner": {"args": [False, "gone", 0.8]},
+        "Comments": {"args": []},
+        "Extra options": {"args": ["x"]},
+    }
+
+    served.post("txt2img", {**SIMPLE, "alwayson_scripts": scripts})
+
+    asked = served.last()["request"]
+    assert (asked["steps"], asked["sampler"], asked["scheduler"]) == (7, "Heun", "Karras")
+    assert (asked["seed"], asked["subseed"], asked["subseed_strength"]) == (5, 6, 0.25)
+    for bad in ({"Sampler": {"args": ["many"]}}, {"Seed": {"args": 5}}, {"Refiner": {"args": [True, "gone"]}}):
+        served.refused("txt2img", {**SIMPLE, "alwayson_scripts": bad})
+
+
 def test_an_infotext_fills_what_the_call_does_not_set(served: Served) -> None:
     text = "a hill\nNegative prompt: fog\nSteps: 7, Sampler: Heun, CFG scale: 3, Seed: 9, Size: 128x64, Clip skip: 2"
 
@@ -328,6 +348,16 @@ def test_an_infotext_fills_what_the_call_does_not_set(served: Served) -> None:
     assert (asked["cfg"], asked["seed"], asked["width_px"], asked["height_px"]) == (3, 9, 128, 64)
     assert body["settings"]["clip_skip"] == 2
     assert body["settings"]["rng"] == "CPU"
+
+
+def test_an_infotexts_model_is_taken_where_it_is_here(served: Served) -> None:
+    text = "x\nSteps: 2, Sampler: Euler, Seed: 1, Size: 64x64, Model hash: 0123456789, Model: "
+
+    served.post("txt2img", {"infotext": text + "built-in"})
+    assert served.last()["request"]["model"] == "built-in"
+    reply = served.post("txt2img", {"infotext": text + "gone"})
+    assert "model" not in served.last()["request"]
+    assert any("'gone' is not here" in note for note in json.loads(reply["info"])["notes"])
 
 
 def test_an_infotext_with_a_second_pass_asks_for_one(served: Served) -> None:
@@ -520,7 +550,7 @@ def test_an_interrupted_call_has_what_was_finished(served: Served) -> None:
     body=st.fixed_dictionaries(
         {},
         optional={
-            "prompt": st.text(max_size=20),
+            "prompt": st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20),
             "steps": st.integers(1, 1000),
             "cfg_scale": st.floats(0, 100),
             "width": st.integers(64, 4096),

@@ -70,6 +70,7 @@ COMMANDS = MappingProxyType(
         ),
         "bench": Command("hayate.cli.bench", "bench PRESET | history | report …", "measure it on this machine"),
         "tune": Command("hayate.cli.tune", "tune", "find what wins on this machine, and keep it"),
+        "doctor": Command("hayate.cli.doctor", "doctor", "what this machine should change, what it gains, and the fix"),
         "models": Command(
             "hayate.cli.models",
             "models list | convert | merge …",

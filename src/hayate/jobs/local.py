@@ -220,6 +220,8 @@ class LocalDesk:
             self._running, self._is_idle, self._preview = job, False, None
             self._progress = Progress(job=job.id, phase="starting")
             results = self.folder / RESULTS / job.id
+            if job.attempt > 1:
+                forget_results(self.folder, job.id)  # of the attempt that crashed
             self._supervisor.say(Begin(job=job.id, kind=job.kind, body=job.body, results=str(results)))
         self._events.publish(job.id, "started", summary_of(job))
 
@@ -265,19 +267,25 @@ class LocalDesk:
     def _worker_ended(self, reason: str) -> None:
         """The worker is gone, and perhaps a job with it."""
         with self._lock:
-            job, self._is_idle, self._is_watched = self._running, False, False
-        if job is not None:
-            try:
-                job = self._queue.put_back(job.id) if self._is_closing else self._queue.crashed(job.id, reason)
-            except JobError:  # the disk is full
-                self._soon(lambda: self._worker_ended(reason))
-                return
-            self._let_go()
-            if job.state.is_terminal:
-                self._announce(job)
-            else:
-                self._events.publish(job.id, "queued", summary_of(job))
+            self._is_idle = self._is_watched = False
+        self._take_back(reason)
         self._events.publish("", "worker", as_object(self._supervisor.state))
+
+    def _take_back(self, reason: str) -> None:
+        """The job whose worker has ended waits once more, or has failed."""
+        if (running := self._running) is None:
+            return
+        try:
+            job = self._queue.put_back(running.id) if self._is_closing else self._queue.crashed(running.id, reason)
+        except JobError:  # the disk is full
+            self._soon(lambda: self._take_back(reason))
+            return
+        self._let_go()
+        if job.state.is_terminal:
+            self._announce(job)
+        else:
+            self._events.publish(job.id, "queued", summary_of(job))
+        self._dispatch()
 
     def _let_go(self) -> None:
         with self._has_changed:
@@ -320,7 +328,7 @@ class LocalDesk:
         with self._tidying:
             if not self._is_closing:
                 with contextlib.suppress(OSError, JobError):  # another time
-                    tidy(self.folder, self._queue, self._inputs)
+                    tidy(self.folder, self._queue, self._inputs, self.settings.outputs_dir)
 
 
 def summary_of(job: JobRecord) -> dict[str, Any]:

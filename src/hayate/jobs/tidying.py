@@ -10,6 +10,8 @@ from hayate.jobs.inputs import Inputs, hours_ago
 from hayate.jobs.queue import Queue
 
 RESULTS = "results"
+TEMPORARY = ".hayate-tmp"
+"""As `pipeline.png` has it, which needs NumPy."""
 RESULTS_HOURS = 24
 MOST_RESULT_BYTES = 4 * 2**30
 INPUTS_HOURS = 7 * 24
@@ -17,8 +19,9 @@ JOBS_HOURS = 365 * 24
 MOST_JOBS = 20_000
 
 
-def tidy(folder: Path, queue: Queue, inputs: Inputs) -> None:
-    """Removes what is old or too much; files among the user's outputs are not ours to remove.
+def tidy(folder: Path, queue: Queue, inputs: Inputs, outputs_dir: Path) -> None:
+    """Removes what is old or too much. The pictures in the user's outputs are not ours to remove; what a killed worker
+    left half written there, under a name that says so, is.
 
     Cost: a look at every file in `results` and `inputs`.
     """
@@ -26,6 +29,7 @@ def tidy(folder: Path, queue: Queue, inputs: Inputs) -> None:
         forget_results(folder, id_)
     inputs.tidy(queue.inputs_in_use(ended_after_s=hours_ago(INPUTS_HOURS)), before_s=hours_ago(1))
     _tidy_results(folder / RESULTS)
+    _remove_unfinished(outputs_dir)
 
 
 def forget_results(folder: Path, id_: str) -> None:
@@ -46,3 +50,10 @@ def _tidy_results(results: Path) -> None:
             break
         shutil.rmtree(place, ignore_errors=True)
         left_bytes -= size
+
+
+def _remove_unfinished(outputs_dir: Path) -> None:
+    for path in outputs_dir.glob(f".*{TEMPORARY}"):
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime < hours_ago(1):
+                path.unlink()

@@ -108,7 +108,7 @@ class Worker:
         try:
             name = trade.pour(hello.model, hello.vae, self._settings, workspace)
         except HayateError as error:
-            print(f"{hello.model} could not be loaded: {error}", file=sys.stderr)
+            self._be(facts={**self._state.facts, "model_problem": f"{hello.model}: {error}"})
             return
         seconds = {**self._state.seconds, "load": round(time.perf_counter() - started, 3)}
         self._be(model=name, seconds=seconds)

@@ -87,7 +87,7 @@ class Library:
 
     def vaes(self) -> tuple[ListedModel, ...]:
         """The separate VAEs."""
-        return self._list("vaes", lambda: tuple(map(self._vae, list_models(self._settings.vae_dir))))
+        return self._list("vaes", self._read_vaes)
 
     def loras(self) -> tuple[ListedLora, ...]:
         """The LoRAs."""
@@ -159,14 +159,19 @@ class Library:
         sha256 = None if entry.problem else self._hash(entry.path)
         return ListedModel(name=entry.name, path=entry.path, sha256=sha256, problem=entry.problem)
 
+    def _read_vaes(self) -> tuple[ListedModel, ...]:
+        return tuple(map(self._vae, list_models(self._settings.vae_dir, follows_links=False)))
+
     def _vae(self, entry: ModelEntry) -> ListedModel:
-        """A file that holds a VAE alone is no checkpoint, which is no fault here."""
+        """A file that holds a VAE alone is no checkpoint, which is no fault here; a link that leads out is one."""
         try:
+            self.find_vae(entry.name)
             read_header(entry.path)
             problem = None
         except HayateError as error:
             problem = str(error)
-        return ListedModel(name=entry.name, path=entry.path, sha256=self._hash(entry.path), problem=problem)
+        sha256 = None if problem else self._hash(entry.path)
+        return ListedModel(name=entry.name, path=entry.path, sha256=sha256, problem=problem)
 
     def _hash(self, path: Path) -> str | None:
         return known_sha256(path, self._settings.cache_dir)

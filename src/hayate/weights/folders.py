@@ -52,6 +52,11 @@ def model_files(folder: Path) -> tuple[Path, ...]:
     return tuple(path for _, path in _files(folder, follows_links=True) if path.suffix.lower() in READABLE)
 
 
+def all_files(folder: Path) -> tuple[Path, ...]:
+    """The files in `folder` and below that are called models, pickles too, sorted by name. Cost: none is read."""
+    return tuple(path for _, path in _files(folder, follows_links=True))
+
+
 def find_model(name: str, folder: Path, built_in: Path | None = None, *, allows_paths: bool = True) -> Path:
     """The file that `name` means: a path, a model's name in `folder` with or without extension, or "title [hash]".
 

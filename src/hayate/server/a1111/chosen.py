@@ -20,6 +20,8 @@ class Options:
     kept: Mapping[str, Any] = field(default_factory=dict)
     model: str | None = None
     """As a caller names it."""
+    standing_model: str | None = None
+    """The one that was set for good."""
     vae: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -43,6 +45,7 @@ def options_for(chosen: Chosen, overrides: Mapping[str, Any]) -> Options:
         settings={**chosen.settings, **read.settings},
         kept={**chosen.others, **read.kept},
         model=read.model if MODEL in overrides else chosen.model,
+        standing_model=chosen.model,
         vae=read.vae if VAE in overrides else chosen.vae,
         notes=read.notes,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
-from fastapi.concurrency import run_in_threadpool
 
 from hayate.errors import UsageError
 from hayate.jobs.records import JobRecord, NewJob, Result
@@ -45,7 +44,7 @@ def extras_routes(service: Service) -> APIRouter:
     @router.post("/png-info", response_model=PngInfoReply)
     async def png_info(asked: PngInfoRequest) -> AsciiJson:
         """What a picture says of how it was made."""
-        return AsciiJson(await run_in_threadpool(_about, asked.image))
+        return AsciiJson(await service.beside(_about, asked.image))
 
     @router.post("/interrogate")
     async def interrogate(asked: InterrogateRequest) -> AsciiJson:
@@ -59,11 +58,11 @@ def extras_routes(service: Service) -> APIRouter:
 
 async def _upscale(service: Service, asked: Extras, images: list[str], request: Request) -> tuple[list[str], str]:
     """The pictures, larger, and what is said of it."""
-    job, notes = await run_in_threadpool(_queue, service, asked, images)
+    job, notes = await service.beside(_queue, service, asked, images)
     if job is None:
         return [image.partition(",")[2] or image for image in images], plaintext_to_html("\n".join(notes))
     result = (await finished(service.desk, job, request)).result or Result()
-    made = [await run_in_threadpool(encode_file, each.path) for each in result.pictures]
+    made = [await service.beside(encode_file, each.path) for each in result.pictures]
     lines = [*(each.infotext for each in result.pictures[:1]), *notes, *result.notes]
     return made, plaintext_to_html("\n".join(lines))
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from hayate.errors import UsageError, clip
 from hayate.pipeline.infotext import parse_infotext, pasted_parameters
 from hayate.request import FILLS
+from hayate.server.a1111.names import Names
 from hayate.server.a1111.option_keys import MODEL, VAE
 from hayate.server.a1111.requests import Generation
 
@@ -78,7 +79,6 @@ OPTIONS: Mapping[str, tuple[str, Callable[[str], Any]]] = MappingProxyType(
         "RNG": ("randn_source", str),
         "Emphasis": ("emphasis", str),
         "Token merging ratio": ("token_merging_ratio", float),
-        "VAE": (VAE, str),
         "Schedule min sigma": ("sigma_min", float),
         "Schedule max sigma": ("sigma_max", float),
         "Schedule rho": ("rho", float),
@@ -89,8 +89,8 @@ OPTIONS: Mapping[str, tuple[str, Callable[[str], Any]]] = MappingProxyType(
 _Asked = TypeVar("_Asked", bound=Generation)
 
 
-def filled(asked: _Asked) -> tuple[_Asked, tuple[str, ...]]:
-    """The call with what its `infotext` says, and a note for each value that can't be read.
+def filled(asked: _Asked, names: Names) -> tuple[_Asked, tuple[str, ...]]:
+    """The call with what its `infotext` says, and a note for each value that can't be had.
 
     Raises: UsageError for a text that is too long.
     """
@@ -107,7 +107,7 @@ def filled(asked: _Asked) -> tuple[_Asked, tuple[str, ...]]:
     changes = {name: value for name, value in found.items() if name in known and name not in own}
     if "enable_hr" in known and "enable_hr" not in own and _has_hires(values):
         changes["enable_hr"] = True
-    options = _read(values, OPTIONS, notes) | _model(values)
+    options = _read(values, OPTIONS, notes) | _files(values, names, notes)
     changes["override_settings"] = {**options, **asked.override_settings}
     return asked.model_copy(update=changes), tuple(notes)
 
@@ -116,11 +116,24 @@ def _has_hires(values: Mapping[str, str]) -> bool:
     return "Hires upscale" in values or "Hires upscaler" in values or values.get("Hires resize-1", "0") != "0"
 
 
-def _model(values: Mapping[str, str]) -> dict[str, str]:
-    """The checkpoint as a caller would name it."""
-    if name := values.get("Model"):
-        return {MODEL: name}
-    return {}
+def _files(values: Mapping[str, str], names: Names, notes: list[str]) -> dict[str, str]:
+    """The checkpoint and the VAE, where they are here: by hash, which is known for some files, or by name."""
+    found: dict[str, str] = {}
+    for option, keys, find in ((MODEL, ("Model hash", "Model"), names.model), (VAE, ("VAE",), names.vae)):
+        wanted = [values[key] for key in keys if key in values]
+        own = next((name for each in wanted if (name := _found(find, each)) is not None), None)
+        if own is not None:
+            found[option] = own
+        elif wanted:
+            notes.append(f"infotext: {keys[-1]} {clip(wanted[-1], 60)!r} is not here")
+    return found
+
+
+def _found(find: Callable[[str], str | None], name: str) -> str | None:
+    try:
+        return find(name)
+    except UsageError:
+        return None
 
 
 def _read(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
-from fastapi.concurrency import run_in_threadpool
 
 from hayate.errors import UsageError
 from hayate.jobs.records import JobRecord, NewJob, Result
@@ -41,9 +40,9 @@ def generate_routes(service: Service) -> APIRouter:
 
 
 async def _make(service: Service, asked: Generation, request: Request) -> AsciiJson:
-    job, translated = await run_in_threadpool(_queue, service, asked)
+    job, translated = await service.beside(_queue, service, asked)
     job = await finished(service.desk, job, request)
-    return await run_in_threadpool(_reply, job, translated, asked)
+    return await service.beside(_reply, job, translated, asked)
 
 
 def _queue(service: Service, asked: Generation) -> tuple[JobRecord, Translated]:

@@ -26,7 +26,7 @@ def decode_image(text: str, title: str = "the picture") -> bytes:
         if not kind.startswith("data:image/") or not kind.endswith(";base64"):
             raise UsageError(f"{title} is no picture in base64", hint="data:image/png;base64,… or the base64 alone")
     try:
-        data = base64.b64decode("".join(text.split()), validate=True)
+        data = base64.b64decode(text if len(text.split(None, 1)) == 1 else "".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         raise UsageError(f"{title} is no base64", hint="send the file's bytes as base64") from None
     if not data:

@@ -119,7 +119,7 @@ def _model(each: ListedModel) -> dict[str, Any]:
 
 
 def _vae(each: ListedModel) -> dict[str, Any]:
-    return {"model_name": each.name, "filename": str(each.path)}
+    return {"model_name": each.name, "filename": str(each.path), "problem": each.problem}
 
 
 def _styles(service: Service) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import psutil
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import PlainTextResponse, Response
 
@@ -127,6 +126,8 @@ def _diagnosis_routes(router: APIRouter, service: Service) -> None:
 
 
 def _sysinfo(service: Service) -> dict[str, Any]:
+    import psutil
+
     worker = service.desk.worker()
     return {
         "Platform": platform.platform(),
@@ -144,6 +145,8 @@ def _sysinfo(service: Service) -> dict[str, Any]:
 
 
 def _ram() -> dict[str, Any]:
+    import psutil
+
     memory = psutil.virtual_memory()
     return {"free": memory.available, "used": memory.total - memory.available, "total": memory.total}
 

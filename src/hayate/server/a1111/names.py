@@ -64,6 +64,13 @@ class Names:
         """
         return None if is_nothing(name) else self._library.find_model(str(name))
 
+    def overriding_model(self, name: str | None, standing: str | None) -> str | None:
+        """The checkpoint that a call asks for; `standing` is the one that was set for good, which A1111 falls back to.
+
+        Raises: UnknownName, UsageError.
+        """
+        return self._known(lambda: self.model(name), standing, standing or "the built-in model")
+
     def vae(self, name: str | None) -> str | None:
         """A separate VAE; "Automatic" and "None" are the model's own.
 

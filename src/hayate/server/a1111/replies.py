@@ -106,6 +106,7 @@ class ModelItem(Reply):
 class VaeItem(Reply):
     model_name: str
     filename: str
+    problem: str | None = Field(None, description="Why the file can't be used; not A1111's.")
 
 
 class HypernetworkItem(Reply):

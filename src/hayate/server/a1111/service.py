@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from anyio import CapacityLimiter, to_thread
 
 from hayate.jobs.desk import Desk
 from hayate.server.a1111.names import Names
@@ -13,6 +16,9 @@ from hayate.server.preferences import Preferences
 from hayate.settings import Settings
 
 CLIENT = "a1111"
+HEAVY_THREADS = 4
+
+_T = TypeVar("_T")
 
 
 class Serving(Protocol):
@@ -34,6 +40,14 @@ class Service:
     library: Library
     tasks: Tasks
     serving: Serving
+    heavy: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(HEAVY_THREADS))
+
+    async def beside(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        """What `work` makes of the arguments, beside the loop: pictures in base64, files, and the queue's disk.
+
+        It has threads of its own, so that hundreds of callers can't take those that answer small questions.
+        """
+        return await to_thread.run_sync(lambda: work(*arguments), limiter=self.heavy)
 
     def names(self) -> Names:
         """Names for one call, which gathers its own notes."""

@@ -11,11 +11,13 @@ from hayate.errors import UsageError
 from hayate.prompt.extra_networks import split_extra_networks
 from hayate.request import FILLS, RESIZE_MODES, Hires, StartImage, TextToImage, validate
 from hayate.samplers.catalogue import resolve_sampler
+from hayate.server.a1111.always_on import with_always_on
 from hayate.server.a1111.chosen import Options, options_for
 from hayate.server.a1111.fill import filled
 from hayate.server.a1111.names import Names, is_nothing
 from hayate.server.a1111.requests import Generation, ImageToImageRequest, TextToImageRequest
-from hayate.server.a1111.scripts import Planned, plan_script
+from hayate.server.a1111.script_arguments import Planned
+from hayate.server.a1111.scripts import plan_script
 from hayate.server.preferences import Chosen
 
 PIXEL_STEP = 8
@@ -50,8 +52,7 @@ def translate(asked: Generation, files: Files, chosen: Chosen, names: Names) -> 
 
     Raises: UsageError, UnknownName.
     """
-    _refuse_always_on(asked)
-    asked, notes = filled(asked)
+    asked, notes = filled(with_always_on(asked), names)
     options = options_for(chosen, asked.override_settings)
     said = [*notes, *options.notes, *_unsupported(asked)]
     request = _request(asked, files, options, names, said)
@@ -109,7 +110,7 @@ def _request(asked: Generation, files: Files, options: Options, names: Names, no
         prompt=_without_networks(asked, asked.prompt),
         negative_prompt=asked.negative_prompt,
         styles=names.styles(asked.styles),
-        model=names.model(options.model),
+        model=names.overriding_model(options.model, options.standing_model),
         vae=names.vae(options.vae),
         steps=asked.steps,
         sampler=sampler,
@@ -218,20 +219,6 @@ def _preview_every(options: Options) -> int | None:
 
 def _without_networks(asked: Generation, prompt: str) -> str:
     return split_extra_networks(prompt)[0] if asked.disable_extra_networks else prompt
-
-
-def _refuse_always_on(asked: Generation) -> None:
-    """Raises: UsageError: what an extension would have done is not left out in silence.
-
-    One that is told to do nothing is no loss.
-    """
-    for name, content in asked.alwayson_scripts.items():
-        arguments = content.get("args", []) if isinstance(content, Mapping) else []
-        if isinstance(arguments, list) and (not arguments or arguments[0] is False):
-            continue
-        raise UsageError(
-            f"always on script {str(name)[:60]!r} not found", hint="there are no such extensions here; leave it out"
-        )
 
 
 def _unsupported(asked: Generation) -> list[str]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import HTTPException, Request
-from fastapi.concurrency import run_in_threadpool
 
 from hayate.errors import UnknownJob
 from hayate.jobs.desk import Desk
@@ -43,7 +42,7 @@ async def finished(desk: Desk, job: JobRecord, request: Request) -> JobRecord:
 
 async def done(service: Service, kind: str, body: Mapping[str, Any], request: Request) -> JobRecord:
     """A job of that kind, queued and waited for. Raises: as `finished` does, and what queueing raises."""
-    job = await run_in_threadpool(service.desk.submit, NewJob(kind=kind, body=body, client=CLIENT))
+    job = await service.beside(service.desk.submit, NewJob(kind=kind, body=body, client=CLIENT))
     return await finished(service.desk, job, request)
 
 

@@ -71,7 +71,7 @@ def test_a_picture_that_would_fill_the_memory_is_not_decoded(caller: TestClient,
     for path, body in (
         ("/sdapi/v1/img2img", {"init_images": [encoded]}),
         ("/sdapi/v1/extra-single-image", {"image": encoded}),
-        ("/sdapi/v1/png-info", {"image": encoded}),
+        *([("/sdapi/v1/png-info", {"image": encoded})] if data else []),  # it says nothing of nothing, as at A1111
     ):
         assert 400 <= caller.post(path, json=body).status_code < 500, path
 

@@ -33,6 +33,8 @@ def test_a_picture_is_made_and_all_is_said_of_it(page: Any, slow_desk: SlowDesk)
     expect(part(page, "why").locator("tbody")).to_contain_text("640 calls")
     image = page.locator("#panel-txt2img hayate-gallery .main img")
     expect(image).to_have_js_property("naturalWidth", 512)
+    page.reload()
+    expect(part(page, "infotext")).to_contain_text("a <b>red</b> sun")
     body = newest(slow_desk).body
     assert body["request"] == {
         "prompt": "a <b>red</b> sun",

@@ -77,10 +77,10 @@ export class PictureTab {
     });
   }
 
-  /** Fills them from the text in the prompt; with an empty one from that of the picture that is shown. */
+  /** Fills them from the text in the prompt; with an empty one from that of the newest picture. */
   readPrompt() {
     return shown(async () => {
-      const text = this.prompt.value.trim() || this.results.gallery.chosen?.infotext || "";
+      const text = this.prompt.value.trim() || this.results.gallery.chosen?.infotext || (await newestInfotext());
       this.fill(await call("/ui/paste", { method: "POST", body: { text } }));
     });
   }
@@ -92,6 +92,11 @@ export class PictureTab {
       input.placeholder = size ? Math.floor(size / 8) * 8 : say("auto");
       input.follow?.();
     }
+  }
+
+  /** Where this browser tab keeps the job whose pictures it shows. */
+  get #shown() {
+    return `hayate.shown.${this.form.dataset.tab}`;
   }
 
   get #forever() {
@@ -163,6 +168,7 @@ export class PictureTab {
 
   #onEnded(record) {
     this.results.show(record);
+    sessionStorage.setItem(this.#shown, record.id);
     const wantsMore = this.#forever.getAttribute("aria-pressed") === "true";
     if (wantsMore && record.state === "done" && !this.jobs.count) this.generate();
   }
@@ -177,5 +183,23 @@ export class PictureTab {
       return; // the footer says that the server is away
     }
     await this.jobs.attach(found);
+    await this.#showAgain();
   }
+
+  /** After a reload the pictures are there again. */
+  async #showAgain() {
+    const id = sessionStorage.getItem(this.#shown);
+    if (!id || this.results.record || this.jobs.count) return;
+    try {
+      this.results.show(await call(`/v1/jobs/${id}`));
+    } catch {
+      sessionStorage.removeItem(this.#shown); // it was forgotten, with its pictures
+    }
+  }
+}
+
+/** The parameters of the picture that was made last, wherever it was asked for. */
+async function newestInfotext() {
+  const { pictures } = await call("/v1/pictures?limit=1");
+  return pictures[0]?.infotext ?? "";
 }

@@ -76,13 +76,15 @@ def main(words: Sequence[str] | None = None) -> int:
     return 1 if verdict.faults else 0
 
 
-def run(folder: Path, *, moments: int, seed: int, most_wait_s: float, worker: str = WORKER) -> Verdict:
-    """Kills, lets all finish, and looks."""
+def run(
+    folder: Path, *, moments: int, seed: int, most_wait_s: float, worker: str = WORKER, waiting: int = WAITING
+) -> Verdict:
+    """Kills, lets all finish, and looks; so many jobs are kept `waiting`."""
     draw, started = random.Random(seed), time.monotonic()
     verdict = Verdict(moments=moments, seed=seed)
     lives: list[subprocess.Popen[bytes]] = []
     try:
-        process = begin(folder, worker, lives)
+        process = begin(folder, (worker, str(waiting)), lives)
         for _ in range(moments):
             if draw.random() < IN_A_JOB:
                 until_running(settings_in(folder).data_dir / FOLDER / FILE_NAME)
@@ -95,7 +97,7 @@ def run(folder: Path, *, moments: int, seed: int, most_wait_s: float, worker: st
                 process.kill()
                 process.wait()
                 verdict.kills["server"] += 1
-                process = begin(folder, worker, lives)
+                process = begin(folder, (worker, str(waiting)), lives)
         finish(process)
     finally:
         for each in lives:
@@ -106,9 +108,9 @@ def run(folder: Path, *, moments: int, seed: int, most_wait_s: float, worker: st
     return verdict
 
 
-def begin(folder: Path, worker: str, lives: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+def begin(folder: Path, how: tuple[str, str], lives: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
     """A host, which goes on with what the one before left."""
-    command = [sys.executable, "-m", "benchmarks.kill", "host", str(folder), worker]
+    command = [sys.executable, "-m", "benchmarks.kill", "host", str(folder), *how]
     lives.append(subprocess.Popen(command, stdin=subprocess.PIPE))
     return lives[-1]
 
@@ -185,7 +187,7 @@ def settings_in(folder: Path) -> Settings:
     return load_settings({key: folder / name for key, name in places.items()}, environment={})
 
 
-async def host(folder: str, worker: str) -> int:
+async def host(folder: str, worker: str, waiting: str) -> int:
     """The process that is killed: keeps jobs coming until its input ends, then does what is left."""
     place = Path(folder)
     desk = LocalDesk(settings_in(place), command=(sys.executable, "-m", worker))
@@ -197,7 +199,7 @@ async def host(folder: str, worker: str) -> int:
     watching = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
     number = len(desk.jobs(limit=1000))
     while not watching.done():
-        while len(desk.queued()) < WAITING:
+        while len(desk.queued()) < int(waiting):
             number += 1
             accept(desk, place, f"job-{number}")
         await asyncio.sleep(0.02)

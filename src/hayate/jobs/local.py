@@ -30,6 +30,7 @@ from hayate.jobs.records import (
     WorkerPhase,
     WorkerState,
 )
+from hayate.jobs.summary import summary_of
 from hayate.jobs.supervisor import Supervisor
 from hayate.jobs.tidying import RESULTS, forget_results, tidy
 from hayate.jobs.waiting import Waiting
@@ -314,18 +315,3 @@ class LocalDesk:
             if not self._is_closing:
                 with contextlib.suppress(OSError, JobError):  # another time
                     tidy(self.folder, self._queue, self._inputs, self.settings.outputs_dir)
-
-
-def summary_of(job: JobRecord) -> dict[str, Any]:
-    """What an event says of a job: where it is, and what came of it."""
-    pictures = () if job.result is None else job.result.pictures
-    return {
-        "kind": job.kind,
-        "client": job.client,
-        "state": job.state.value,
-        "attempt": job.attempt,
-        "pictures": [{"path": each.path, "seed": each.seed, "is_saved": each.is_saved} for each in pictures],
-        "failure": None if job.failure is None else as_object(job.failure),
-        "started_s": job.started_s,
-        "ended_s": job.ended_s,
-    }

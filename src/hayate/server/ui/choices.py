@@ -89,22 +89,6 @@ def _axes(settings: Settings) -> tuple[str, ...]:
     return (*AXES, *current().names("axes"))
 
 
-_FROM_NOISE = ("x/y/z plot", "prompt matrix", "prompts from file")
-_FROM_PICTURES = ("loopback", "sd upscale", "outpainting")
-
-
-def _scripts(settings: Settings) -> tuple[str, ...]:
-    return (*_scripts_from_noise(settings), *(name for name in _FROM_PICTURES if current().find("scripts", name)))
-
-
-def _scripts_from_noise(settings: Settings) -> tuple[str, ...]:
-    """Those that are built in and on, and those of other extensions."""
-    del settings
-    names = current().names("scripts")
-    own = (*_FROM_NOISE, *_FROM_PICTURES)
-    return (*(name for name in _FROM_NOISE if name in names), *(name for name in names if name not in own))
-
-
 def _styles(settings: Settings) -> tuple[str, ...]:
     from hayate.server.ui.style_sheet import styles_of
 
@@ -123,8 +107,6 @@ SOURCES: Mapping[str, Callable[[Settings], tuple[str, ...]]] = MappingProxyType(
         "schedules": _schedules,
         "attention": _attention,
         "axes": _axes,
-        "scripts": _scripts,
-        "scripts_from_noise": _scripts_from_noise,
         "styles": _styles,
     }
 )

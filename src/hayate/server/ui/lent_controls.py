@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from hayate.extensions.control import Control as Declared
 from hayate.extensions.session import Session, Standing
+from hayate.jobs.scripts import SCRIPTS
 from hayate.server.ui.controls import Control, Group, Tab
 
 PICTURE_TABS = ("txt2img", "img2img")
@@ -18,10 +19,22 @@ class Lent:
 
     groups: tuple[Group, ...] = ()
     strings: tuple[tuple[str, str], ...] = ()
+    scripts: tuple[str, ...] = tuple(SCRIPTS)
+    """All that act, the built-in ones among them."""
 
     def tab(self, tab: Tab) -> Tab:
-        """A picture tab with the panels at its end; others as they are."""
-        return replace(tab, groups=(*tab.groups, *self.groups)) if tab.id in PICTURE_TABS else tab
+        """A picture tab with the panels at its end, and with the scripts that act; others as they are."""
+        if tab.id not in PICTURE_TABS:
+            return tab
+        own = (self._with_scripts(group) if group.id == "script" else group for group in tab.groups)
+        return replace(tab, groups=(*own, *self.groups))
+
+    def _with_scripts(self, group: Group) -> Group:
+        """Those of other extensions have no fields here: they go as their authors set them."""
+        name, *fields = group.controls
+        ours = (each for each in name.choices if each in self.scripts)
+        others = (each for each in self.scripts if each not in SCRIPTS)
+        return replace(group, controls=(replace(name, choices=(*ours, *others)), *fields))
 
     def words(self, own: Mapping[str, str]) -> Mapping[str, str]:
         """All strings."""
@@ -44,7 +57,7 @@ def lent_controls(session: Session, language: str) -> Lent:
         for control, declared in zip(controls, each.manifest.controls, strict=True):
             strings[control.key] = declared.text(language)
             strings[f"{control.key}.help"] = declared.help.get(language) or declared.help.get("en", "")
-    return Lent(groups=tuple(groups), strings=tuple(strings.items()))
+    return Lent(groups=tuple(groups), strings=tuple(strings.items()), scripts=session.names("scripts"))
 
 
 def panel_id(owner: Standing) -> str:

@@ -52,6 +52,7 @@ def folder(tmp_path: Path) -> Path:
     write_extension(folder, "asks", "act = 1", HOOKS, more=CONTROLS)
     write_extension(folder, "hangs", "import time; time.sleep(20)", {"routes": {"api": "app"}})
     write_extension(folder, "raises", "raise ValueError('no luck')", {"routes": {"api": "app"}})
+    write_extension(folder, "scripted", "raise ValueError('it was run')", {"scripts": {"Twice": "Twice"}})
     (folder / "for-a1111" / "scripts").mkdir(parents=True)
     return folder
 
@@ -163,6 +164,18 @@ def test_controls_are_on_the_page_in_its_language(caller: TestClient, language: 
     assert "How <much>" not in page
     caller.patch("/v1/extensions/asks", json={"is_on": False})
     assert "request.extensions.asks" not in caller.get("/", headers={"Accept-Language": language}).text
+
+
+def test_scripts_on_the_page_are_those_that_act(caller: TestClient) -> None:
+    def scripts() -> set[str]:
+        page = caller.get("/").text
+        choice = page[page.index('id="txt2img-script-name"') :]
+        return set(re.findall('<option value="([^"]+)"', choice[: choice.index("</select>")]))
+
+    assert scripts() == {"x/y/z plot", "prompt matrix", "prompts from file", "Twice"}
+    caller.patch("/v1/extensions/prompt-matrix", json={"is_on": False})
+    caller.patch("/v1/extensions/scripted", json={"is_on": False})
+    assert scripts() == {"x/y/z plot", "prompts from file"}
 
 
 @pytest.mark.usefixtures("caller")

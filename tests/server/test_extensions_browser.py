@@ -105,8 +105,9 @@ def test_what_the_fields_say_is_sent_only_when_the_panel_is_on(opened: Any, desk
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious(opened: Any, theme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
-    opened.locator("#theme").select_option(theme)
-    opened.reload()  # colours pass into each other for a moment
+    # Chosen before the page is there: while it is, colours pass into each other for a moment.
+    opened.context.add_cookies([{"name": "hayate_theme", "value": theme, "url": opened.url}])
+    opened.reload()
     opened.locator("#panel-txt2img [data-group='extension-detailer'] details").evaluate("each => each.open = true")
     for tab in ("txt2img", "extensions"):
         ready(opened, tab)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hayate.extensions.control import Control as Declared
+from hayate.extensions.discovery import Origin
 from hayate.extensions.session import Session, Standing
-from hayate.jobs.scripts import SCRIPTS
 from hayate.server.ui.controls import Control, Group, Tab
 
 PICTURE_TABS = ("txt2img", "img2img")
@@ -19,8 +19,10 @@ class Lent:
 
     groups: tuple[Group, ...] = ()
     strings: tuple[tuple[str, str], ...] = ()
-    scripts: tuple[str, ...] = tuple(SCRIPTS)
-    """All that act, the built-in ones among them."""
+    scripts: tuple[str, ...] = ()
+    """Those of extensions; they have no fields here, and go as their authors set them."""
+    missing: tuple[str, ...] = ()
+    """Built-in ones that are off."""
 
     def tab(self, tab: Tab) -> Tab:
         """A picture tab with the panels at its end, and with the scripts that act; others as they are."""
@@ -30,11 +32,9 @@ class Lent:
         return replace(tab, groups=(*own, *self.groups))
 
     def _with_scripts(self, group: Group) -> Group:
-        """Those of other extensions have no fields here: they go as their authors set them."""
         name, *fields = group.controls
-        ours = (each for each in name.choices if each in self.scripts)
-        others = (each for each in self.scripts if each not in SCRIPTS)
-        return replace(group, controls=(replace(name, choices=(*ours, *others)), *fields))
+        own = (each for each in name.choices if each not in self.missing)
+        return replace(group, controls=(replace(name, choices=(*own, *self.scripts)), *fields))
 
     def words(self, own: Mapping[str, str]) -> Mapping[str, str]:
         """All strings."""
@@ -57,7 +57,17 @@ def lent_controls(session: Session, language: str) -> Lent:
         for control, declared in zip(controls, each.manifest.controls, strict=True):
             strings[control.key] = declared.text(language)
             strings[f"{control.key}.help"] = declared.help.get(language) or declared.help.get("en", "")
-    return Lent(groups=tuple(groups), strings=tuple(strings.items()), scripts=session.names("scripts"))
+    return Lent(groups=tuple(groups), strings=tuple(strings.items()), **_scripts(session))
+
+
+def _scripts(session: Session) -> dict[str, tuple[str, ...]]:
+    """What is added to the page's scripts, and what is off."""
+    hooks = session.hooks("scripts")
+    off = (each for each in session.standings if each.found.origin is Origin.BUILT_IN and not each.acts)
+    return {
+        "scripts": tuple(hook.name for hook in hooks if hook.owner.found.origin is not Origin.BUILT_IN),
+        "missing": tuple(name for each in off for name in each.manifest.hooks.get("scripts", ())),
+    }
 
 
 def panel_id(owner: Standing) -> str:

@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel, Field
 
 from hayate.errors import UnknownName
-from hayate.extensions.session import current
+from hayate.extensions.current import current
 from hayate.jobs.desk import Desk
 from hayate.jobs.records import State
 from hayate.prompt.styles import Style

@@ -260,6 +260,20 @@ def test_a_thousand_jobs_that_are_taken_are_done(servers: list[Server], tmp_path
     assert len({job["id"] for job in done}) == 1000
 
 
+@pytest.mark.parametrize("path", ["/v1/images", "/v1/jobs", "/sdapi/v1/txt2img"])
+def test_a_caller_that_hangs_up_in_the_middle_is_no_fault(servers: list[Server], tmp_path: Path, path: str) -> None:
+    server = Server(tmp_path).until_ready()
+    servers.append(server)
+    kind = "image/png" if path == "/v1/images" else "application/json"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n\r\n"
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as opened:
+            opened.sendall(head.encode() + b"{")
+    assert server.ask("GET", "/v1/jobs")[0] == 200
+    code, _, complained, _ = server.end()
+    assert (code, complained) == (0, "")
+
+
 def state_of(server: Server, path: str) -> str:
     return json.loads(server.ask("GET", path)[1])["state"]
 

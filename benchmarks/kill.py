@@ -16,6 +16,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ from PIL import Image
 from hayate.jobs.local import FOLDER, LocalDesk
 from hayate.jobs.queue import Queue
 from hayate.jobs.records import JobRecord, NewJob, State
+from hayate.jobs.schema import FILE_NAME, connect
 from hayate.settings import Settings, load_settings
 
 WORKER = "hayate.jobs.worker"
@@ -37,6 +39,9 @@ WAITING = 6
 """Jobs that the host keeps in the queue."""
 PICTURES = 2
 PATIENCE_S = 120.0
+IN_A_JOB = 0.75
+"""Of the moments: at a random time after a job was begun. The others are at any time, which mostly is a start."""
+JOB_S = 1.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,7 +68,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moments", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--most-wait", type=float, default=6.0, help="seconds between two kills at most")
+    parser.add_argument("--most-wait", type=float, default=6.0, help="seconds before a kill at any time")
     asked = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as folder:
         verdict = run(Path(folder), moments=asked.moments, seed=asked.seed, most_wait_s=asked.most_wait)
@@ -71,22 +76,28 @@ def main(words: Sequence[str] | None = None) -> int:
     return 1 if verdict.faults else 0
 
 
-def run(folder: Path, *, moments: int, seed: int, most_wait_s: float, worker: str = WORKER) -> Verdict:
-    """Kills, lets all finish, and looks."""
+def run(
+    folder: Path, *, moments: int, seed: int, most_wait_s: float, worker: str = WORKER, waiting: int = WAITING
+) -> Verdict:
+    """Kills, lets all finish, and looks; so many jobs are kept `waiting`."""
     draw, started = random.Random(seed), time.monotonic()
     verdict = Verdict(moments=moments, seed=seed)
     lives: list[subprocess.Popen[bytes]] = []
     try:
-        process = begin(folder, worker, lives)
+        process = begin(folder, (worker, str(waiting)), lives)
         for _ in range(moments):
-            time.sleep(draw.uniform(0, most_wait_s))
+            if draw.random() < IN_A_JOB:
+                until_running(settings_in(folder).data_dir / FOLDER / FILE_NAME)
+                time.sleep(draw.uniform(0, JOB_S))
+            else:
+                time.sleep(draw.uniform(0, most_wait_s))
             if draw.random() < 0.5:
                 kill_worker(process, verdict)
             else:
                 process.kill()
                 process.wait()
                 verdict.kills["server"] += 1
-                process = begin(folder, worker, lives)
+                process = begin(folder, (worker, str(waiting)), lives)
         finish(process)
     finally:
         for each in lives:
@@ -97,9 +108,9 @@ def run(folder: Path, *, moments: int, seed: int, most_wait_s: float, worker: st
     return verdict
 
 
-def begin(folder: Path, worker: str, lives: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+def begin(folder: Path, how: tuple[str, str], lives: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
     """A host, which goes on with what the one before left."""
-    command = [sys.executable, "-m", "benchmarks.kill", "host", str(folder), worker]
+    command = [sys.executable, "-m", "benchmarks.kill", "host", str(folder), *how]
     lives.append(subprocess.Popen(command, stdin=subprocess.PIPE))
     return lives[-1]
 
@@ -110,6 +121,20 @@ def kill_worker(process: subprocess.Popen[bytes], verdict: Verdict) -> None:
         for child in psutil.Process(process.pid).children():
             child.kill()
             verdict.kills["worker"] += 1
+
+
+def until_running(path: Path) -> None:
+    """Waits until a job runs; not for ever, since the last kill may have been in the middle of anything."""
+    ends_at = time.monotonic() + PATIENCE_S / 2
+    while time.monotonic() < ends_at:
+        with contextlib.suppress(sqlite3.Error):
+            other = connect(path)
+            try:
+                if other.execute("SELECT 1 FROM jobs WHERE state = 'running'").fetchone():
+                    return
+            finally:
+                other.close()
+        time.sleep(0.02)
 
 
 def finish(process: subprocess.Popen[bytes]) -> None:
@@ -162,7 +187,7 @@ def settings_in(folder: Path) -> Settings:
     return load_settings({key: folder / name for key, name in places.items()}, environment={})
 
 
-async def host(folder: str, worker: str) -> int:
+async def host(folder: str, worker: str, waiting: str) -> int:
     """The process that is killed: keeps jobs coming until its input ends, then does what is left."""
     place = Path(folder)
     desk = LocalDesk(settings_in(place), command=(sys.executable, "-m", worker))
@@ -174,7 +199,7 @@ async def host(folder: str, worker: str) -> int:
     watching = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
     number = len(desk.jobs(limit=1000))
     while not watching.done():
-        while len(desk.queued()) < WAITING:
+        while len(desk.queued()) < int(waiting):
             number += 1
             accept(desk, place, f"job-{number}")
         await asyncio.sleep(0.02)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from hayate.errors import KeyReused, QueueFull, UnknownJob, UsageError
-from hayate.jobs.queue import Queue, new_id
+from hayate.jobs.accepted import new_id
+from hayate.jobs.queue import Queue
 from hayate.jobs.records import Failure, JobRecord, NewJob, Picture, Result, State
 
 ENDS = (State.DONE, State.FAILED, State.CANCELLED)

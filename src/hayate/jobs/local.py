@@ -6,7 +6,6 @@ import asyncio
 import base64
 import contextlib
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,9 +30,11 @@ from hayate.jobs.records import (
     WorkerPhase,
     WorkerState,
 )
+from hayate.jobs.summary import summary_of
 from hayate.jobs.supervisor import Supervisor
 from hayate.jobs.tidying import RESULTS, forget_results, tidy
 from hayate.jobs.waiting import Waiting
+from hayate.jobs.watching import Watching
 from hayate.jobs.wire import as_object
 from hayate.settings import Settings
 from hayate.weights.folders import BUILT_IN
@@ -41,8 +42,6 @@ from hayate.weights.folders import BUILT_IN
 FOLDER = "server"
 TIDY_EVERY = 200
 """Jobs."""
-WATCHED_S = 10.0
-"""How long whoever looked at the progress counts as looking."""
 TRY_AGAIN_S = 1.0
 
 
@@ -68,7 +67,8 @@ class LocalDesk:
         self._has_model = model is not None
         self._instance, self._most_waiting = InstanceLock(self.folder), most_waiting
         self._inputs = Inputs(self.folder)
-        self._events, self._waiting = Events(self._on_readers), Waiting()
+        self._watching = Watching(lambda is_watched: self._supervisor.say(Watch(is_watched=is_watched)))
+        self._events, self._waiting = Events(self._watching.readers), Waiting()
         acting = {} if flags is None else flags.acting
         hello = Hello(settings=settings, model=model, vae=vae, flags=acting)
         self._supervisor = Supervisor(self.folder, hello, self._hear, self._worker_ended, command=command)
@@ -79,8 +79,7 @@ class LocalDesk:
         self._running: JobRecord | None = None
         self._progress: Progress | None = None
         self._preview: Preview | None = None
-        self._is_idle = self._is_closing = self._is_watched = self._has_readers = False
-        self._looked_at = float("-inf")
+        self._is_idle = self._is_closing = False
         self._ended = self._previews = 0
 
     @property
@@ -179,8 +178,7 @@ class LocalDesk:
         return self._events.read(job, after, missed, watches=watches)
 
     def progress(self) -> Progress | None:
-        self._looked_at = time.monotonic()
-        self._watch()
+        self._watching.looked()
         with self._lock:
             return None if self._progress is None else replace(self._progress, preview=self._preview)
 
@@ -233,7 +231,7 @@ class LocalDesk:
             with self._lock:
                 self._progress = report.progress
             self._events.publish(report.progress.job, "progress", as_object(report.progress))
-            self._watch()
+            self._watching.again()
         elif isinstance(report, Showing):
             with self._lock:
                 self._previews += 1
@@ -245,9 +243,9 @@ class LocalDesk:
     def _worker_is(self, state: WorkerState) -> None:
         with self._lock:
             self._is_idle = state.phase is WorkerPhase.IDLE
-            self._is_watched = self._is_watched and state.phase is not WorkerPhase.IMPORTING
         self._events.publish("", "worker", as_object(self._supervisor.state))
-        self._watch()
+        if state.phase is WorkerPhase.IMPORTING:
+            self._watching.forgotten()
         self._dispatch()
 
     def _job_ended(self, ended: Ended) -> None:
@@ -267,7 +265,7 @@ class LocalDesk:
     def _worker_ended(self, reason: str) -> None:
         """The worker is gone, and perhaps a job with it."""
         with self._lock:
-            self._is_idle = self._is_watched = False
+            self._is_idle = False
         self._take_back(reason)
         self._events.publish("", "worker", as_object(self._supervisor.state))
 
@@ -307,18 +305,6 @@ class LocalDesk:
         with self._has_changed:
             self._has_changed.wait_for(lambda: self._running is None, grace_s)
 
-    def _on_readers(self, has_readers: bool) -> None:
-        self._has_readers = has_readers
-        self._watch()
-
-    def _watch(self) -> None:
-        """Tells the worker when somebody begins or ceases to look."""
-        with self._lock:
-            is_watched = self._has_readers or time.monotonic() - self._looked_at < WATCHED_S
-            if is_watched != self._is_watched:
-                self._is_watched = is_watched
-                self._supervisor.say(Watch(is_watched=is_watched))
-
     def _tidy_soon(self) -> None:
         threading.Thread(target=self._tidy, name="tidying", daemon=True).start()
 
@@ -329,18 +315,3 @@ class LocalDesk:
             if not self._is_closing:
                 with contextlib.suppress(OSError, JobError):  # another time
                     tidy(self.folder, self._queue, self._inputs, self.settings.outputs_dir)
-
-
-def summary_of(job: JobRecord) -> dict[str, Any]:
-    """What an event says of a job: where it is, and what came of it."""
-    pictures = () if job.result is None else job.result.pictures
-    return {
-        "kind": job.kind,
-        "client": job.client,
-        "state": job.state.value,
-        "attempt": job.attempt,
-        "pictures": [{"path": each.path, "seed": each.seed, "is_saved": each.is_saved} for each in pictures],
-        "failure": None if job.failure is None else as_object(job.failure),
-        "started_s": job.started_s,
-        "ended_s": job.ended_s,
-    }

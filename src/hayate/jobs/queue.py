@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import secrets
 import sqlite3
 import threading
 import time
@@ -15,18 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from hayate.errors import JobError, KeyReused, QueueFull, UnknownJob, UsageError, clip
+from hayate.jobs.accepted import MOST_KEY_CHARACTERS, checked, new_id
 from hayate.jobs.records import Failure, JobRecord, NewJob, Picture, PictureRecord, Result, State
 from hayate.jobs.rows import PICTURE_COLUMNS, job_of, kept_of, picture_record_of, pictures_by_job
 from hayate.jobs.schema import FILE_NAME, connect, open_database
-from hayate.jobs.wire import as_object
 
 MOST_WAITING = 1000
 MOST_ATTEMPTS = 2
-MOST_BODY_BYTES = 4 * 2**20
-MOST_KEY_CHARACTERS = 200
 MOST_AT_ONCE = 1000
 """How many rows one page of the history has at most."""
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 CRASHED = Failure(type="Crashed", message="crashed twice", hint="the worker's log says more: server/worker.log")
 
 
@@ -47,7 +42,7 @@ class Queue:
         """The earlier job with the key and the body of this one. Raises: UsageError, KeyReused."""
         if new.key is None:
             return None
-        _, digest = _checked(new)
+        _, digest = checked(new)
         with self._reading:
             row = _with_key(self._reader, new.key)
             return None if row is None else self._full(_same(row, digest), self._reader)
@@ -58,7 +53,7 @@ class Queue:
         `inputs` are the names of the pictures that it starts from.
         Raises: UsageError, QueueFull, KeyReused.
         """
-        body, digest = _checked(new)
+        body, digest = checked(new)
         with self._transaction() as write:
             if new.key is not None and (known := _with_key(write, new.key)) is not None:
                 return self._full(_same(known, digest), write), False
@@ -250,27 +245,6 @@ class Queue:
     def _all_full(self, rows: Sequence[sqlite3.Row]) -> tuple[JobRecord, ...]:
         found = pictures_by_job(self._reader, [row["id"] for row in rows])
         return tuple(job_of(row, found.get(row["id"], ())) for row in rows)
-
-
-def new_id() -> str:
-    """26 letters and digits that sort by the millisecond and can't be guessed. Source: github.com/ulid/spec."""
-    number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
-    return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
-
-
-def _checked(new: NewJob) -> tuple[str, str]:
-    """The body as text, and its digest. Raises: UsageError."""
-    try:
-        body = json.dumps(as_object(new.body), sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"the job is no JSON: {clip(str(error))}", hint="texts, numbers, lists and objects") from None
-    if len(body) > MOST_BODY_BYTES:
-        raise UsageError(f"the job has {len(body)} bytes", hint=f"at most {MOST_BODY_BYTES} are taken")
-    if new.key is not None and not 1 <= len(new.key) <= MOST_KEY_CHARACTERS:
-        raise UsageError(f"the key has {len(new.key)} characters", hint=f"1 to {MOST_KEY_CHARACTERS}")
-    if not -(2**31) <= new.priority < 2**31:
-        raise UsageError(f"priority {clip(str(new.priority), 30)} is out of range", hint="0 is usual, 10 goes before")
-    return body, hashlib.sha256(f"{new.kind}\n{body}".encode()).hexdigest()
 
 
 def _recover(write: sqlite3.Connection, id_: str | None, reason: str) -> None:

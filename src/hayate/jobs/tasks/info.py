@@ -9,7 +9,7 @@ from typing import Any
 
 from hayate import __version__
 from hayate.pipeline.infotext import Infotext, parse_infotext
-from hayate.pipeline.report import Report
+from hayate.pipeline.report import Report, SavedPicture
 from hayate.request import TextToImage
 
 _OWN_KEYS = frozenset(
@@ -43,38 +43,51 @@ def info_of(reports: Sequence[Report], request: TextToImage) -> dict[str, Any]:
     first = reports[0]
     pictures = [picture for report in reports for picture in report.pictures]
     texts = [parse_infotext(picture.infotext) for picture in pictures]
-    plan, start, hires = first.plan, request.start, request.hires
-    width_px, height_px = plan["size_px"]
-    strength = start.denoising if start is not None else None if hires is None else hires.denoising
+    start = request.start
     return {
         **_NOTHING,
         **_prompts(texts, request),
-        "seed": pictures[0].seed if pictures else plan["seed"],
+        **_seeds(pictures, first, request),
+        **_made_how(first, request),
+        "extra_generation_params": _others(texts),
+        "index_of_first_image": 0,
+        "infotexts": [picture.infotext for picture in pictures],
+        "styles": list(request.styles),
+        "job_timestamp": datetime.now().strftime("%Y%m%d%H%M%S"),
+        "is_using_inpainting_conditioning": start is not None and start.mask is not None,
+        "version": f"Hayate {__version__}",
+    }
+
+
+def _seeds(pictures: Sequence[SavedPicture], first: Report, request: TextToImage) -> dict[str, Any]:
+    return {
+        "seed": pictures[0].seed if pictures else first.plan["seed"],
         "all_seeds": [picture.seed for picture in pictures],
         "subseed": pictures[0].subseed if pictures else -1,
         "all_subseeds": [picture.subseed for picture in pictures],
         "subseed_strength": request.subseed_strength or 0,
+        "seed_resize_from_w": request.seed_resize_from_w_px or -1,
+        "seed_resize_from_h": request.seed_resize_from_h_px or -1,
+    }
+
+
+def _made_how(first: Report, request: TextToImage) -> dict[str, Any]:
+    """What was decided, and by which model."""
+    plan, start, hires = first.plan, request.start, request.hires
+    width_px, height_px = plan["size_px"]
+    return {
         "width": width_px,
         "height": height_px,
         "sampler_name": plan["sampler"],
         "cfg_scale": plan["cfg"],
         "steps": plan["steps"],
         "batch_size": plan["batch_size"],
+        "clip_skip": plan["clip_skip"],
         "sd_model_name": first.model["Model"],
         "sd_model_hash": first.model["Model hash"],
         "sd_vae_name": first.model.get("VAE"),
         "sd_vae_hash": first.model.get("VAE hash"),
-        "seed_resize_from_w": request.seed_resize_from_w_px or -1,
-        "seed_resize_from_h": request.seed_resize_from_h_px or -1,
-        "denoising_strength": strength,
-        "extra_generation_params": _others(texts),
-        "index_of_first_image": 0,
-        "infotexts": [picture.infotext for picture in pictures],
-        "styles": list(request.styles),
-        "job_timestamp": datetime.now().strftime("%Y%m%d%H%M%S"),
-        "clip_skip": plan["clip_skip"],
-        "is_using_inpainting_conditioning": start is not None and start.mask is not None,
-        "version": f"Hayate {__version__}",
+        "denoising_strength": start.denoising if start is not None else None if hires is None else hires.denoising,
     }
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from hayate.errors import Cancelled
 from hayate.jobs.bodies import Upscale
@@ -24,35 +27,51 @@ def upscale(body: Upscale, station: Station) -> Outcome:
     settings = changed_settings(station.settings, body.settings, allows_paths=False)
     meter, started = station.meter(), time.perf_counter()
     meter.phase("loading")
-    extras, device = extras_of(body, settings), resolve_device(settings.device).torch
-    target, spare = places_of(body, settings, station)
+    work = _Work(
+        body=body,
+        extras=extras_of(body, settings),
+        device=resolve_device(settings.device).torch,
+        places=places_of(body, settings, station),
+    )
     pictures: list[Picture] = []
-    notes: list[str] = []
     is_stopped = False
-    for number, path in enumerate(body.images):
-        try:
+    try:
+        for number, path in enumerate(body.images):
             meter.share(number / len(body.images), "upscaling")
-        except Cancelled:
-            is_stopped = True
-            break
-        made = apply_extras(Path(path), extras, device)
-        saved, is_spare, said = save_made(made, target, spare, "upscaled")
-        notes.extend((*made.notes, *said))
-        height_px, width_px, _ = made.pixels.shape
-        pictures.append(
-            Picture(
-                path=str(saved.resolve()),
-                seed=-1,
-                subseed=-1,
-                infotext=made.texts.parameters,
-                width_px=width_px,
-                height_px=height_px,
-                is_saved=body.saves_pictures and not is_spare,
-            )
-        )
-    facts: dict[str, Any] = {"seconds": {"total": round(time.perf_counter() - started, 3)}, "extras": extras.keys()}
-    result = Result(pictures=tuple(pictures), notes=tuple(dict.fromkeys(notes)), facts=facts)
+            pictures.append(work.make(Path(path)))
+    except Cancelled:
+        is_stopped = True
+    seconds = {"total": round(time.perf_counter() - started, 3)}
+    facts: dict[str, Any] = {"seconds": seconds, "extras": work.extras.keys()}
+    result = Result(pictures=tuple(pictures), notes=tuple(dict.fromkeys(work.notes)), facts=facts)
     return Outcome(result=result, is_stopped=is_stopped)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Work:
+    """What is done to each picture."""
+
+    body: Upscale
+    extras: Extras
+    device: torch.device
+    places: tuple[Target, Path | None]
+    notes: list[str] = field(default_factory=list)
+
+    def make(self, path: Path) -> Picture:
+        """Raises: HayateError."""
+        made = apply_extras(path, self.extras, self.device)
+        saved, is_spare, said = save_made(made, *self.places, "upscaled")
+        self.notes.extend((*made.notes, *said))
+        height_px, width_px, _ = made.pixels.shape
+        return Picture(
+            path=str(saved.resolve()),
+            seed=-1,
+            subseed=-1,
+            infotext=made.texts.parameters,
+            width_px=width_px,
+            height_px=height_px,
+            is_saved=self.body.saves_pictures and not is_spare,
+        )
 
 
 def extras_of(body: Upscale, settings: Settings) -> Extras:

@@ -21,6 +21,9 @@ from tests.server.fake_desk import FakeDesk
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
+    port: int = 7860
+    is_local: bool = True
+    has_page: bool = True
     may_stop: bool = False
 
 

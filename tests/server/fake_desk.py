@@ -33,15 +33,15 @@ from hayate.jobs.records import (
 )
 from hayate.pipeline.formats import PictureTexts, encode_png
 from hayate.pipeline.infotext import Infotext, format_infotext, order_parameters
-from hayate.settings import Settings
+from hayate.settings import Settings, load_settings
 
 
 class FakeDesk:
     """A `Desk` in memory, which checks jobs as the real one does. While `is_held` they wait until `let_go` does one."""
 
-    def __init__(self, folder: Path, settings: Settings, *, is_held: bool = False) -> None:
+    def __init__(self, folder: Path, settings: Settings | None = None, *, is_held: bool = False) -> None:
         self.folder = folder
-        self.settings = settings
+        self.settings = settings or load_settings()
         self.is_held = is_held
         self.makes_pictures = True
         self.notes: tuple[str, ...] = ()

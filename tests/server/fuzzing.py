@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hayate.jobs.bodies import body_object, read_body
 from hayate.jobs.inputs import Inputs, names_of
 from hayate.jobs.queue import Queue
-from hayate.jobs.records import JobRecord, NewJob, State
+from hayate.jobs.records import JobRecord, NewJob
 from hayate.server.app import create_app
 from hayate.settings import Settings, load_settings
 from tests.server.fake_desk import FakeDesk
@@ -27,8 +27,7 @@ class FuzzDesk(FakeDesk):
     """Its checks and its database are real; what is made for a job is small whatever was asked."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings.data_dir / "server")
-        self.settings = settings
+        super().__init__(settings.data_dir / "server", settings)
         self.inputs = Inputs(self.folder)
         self.queue = Queue(self.folder, most_waiting=10**6)
 
@@ -40,11 +39,8 @@ class FuzzDesk(FakeDesk):
         if new.kind != "generate":
             return super().submit(replace(new, kind="load", body={}))
         asked = {**new.body["request"], "width_px": 64, "height_px": 64, "batch_count": 1, "batch_size": 1}
-        made = {**new.body, "request": asked, "wants_grid": False, "saves_pictures": False}
+        made = {"script": None, **new.body, "request": asked, "wants_grid": False, "saves_pictures": False}
         return super().submit(replace(new, body=made))
-
-    def count(self, state: State) -> int:
-        return len(self.jobs(states=(state,), limit=10**6))
 
     def keep_input(self, data: bytes) -> Path:
         return self.inputs.keep(data)

@@ -56,7 +56,7 @@ def test_axe_finds_nothing_serious(page: Any, tab: str, theme: str) -> None:
         drop(page, "hayate-canvas", painted(0, (64, 64), "PNG"))
     found = axe.Axe().run(page).response["violations"]
     serious = [
-        (each["id"], [node["html"][:160] for node in each["nodes"]])
+        (each["id"], [(node["html"][:80], node["failureSummary"]) for node in each["nodes"][:3]])
         for each in found
         if each["impact"] in ("serious", "critical")
     ]

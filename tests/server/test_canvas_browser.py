@@ -94,3 +94,48 @@ def test_a_result_is_sent_to_be_inpainted(page: Any) -> None:
     expect(prompt(page, "img2img")).to_have_value("a hill")
     expect(field(page, "request.start.mask_blur", "img2img")).to_be_visible()
     expect(field(page, "request.width_px", "img2img")).to_have_attribute("placeholder", "512")
+
+
+def test_several_pictures_are_a_job_each_under_one_mask(page: Any, slow_desk: SlowDesk) -> None:
+    ready(page, "img2img")
+    files = [
+        {"name": f"{number}.png", "mimeType": "image/png", "buffer": painted(number, (64, 64), "PNG")}
+        for number in range(3)
+    ]
+    page.locator("hayate-canvas input[name=picture]").set_input_files(files)
+    expect(part(page, "many", "img2img")).to_contain_text("3 pictures")
+    page.locator("hayate-canvas.filled canvas").click(position={"x": 200, "y": 150})
+    prompt(page, "img2img").fill("three")
+    before = len(slow_desk.jobs())
+    act(page, "generate", "img2img").click()
+    expect(part(page, "infotext", "img2img")).to_contain_text("three")
+    expect(part(page, "progress", "img2img")).to_be_hidden()
+    starts = [each.body["request"]["start"] for each in slow_desk.jobs(limit=3)]
+    assert len(slow_desk.jobs()) == before + 3
+    assert len({each["path"] for each in starts}) == 3
+    assert len({each["mask"] for each in starts}) == 1
+
+
+def test_outpainting_and_masks_are_asked_for_by_their_fields(page: Any, slow_desk: SlowDesk) -> None:
+    ready(page, "img2img")
+    drop(page, "hayate-canvas", painted(0, (64, 64), "PNG"))
+    for group in ("mask", "outpaint"):
+        page.locator(f"#panel-img2img [data-group={group}] summary").click()
+    field(page, "request.start.extend_px.0", "img2img").fill("128")
+    field(page, "request.start.padding_px", "img2img").fill("32")
+    field(page, "request.start.fill", "img2img").select_option("latent noise")
+    field(page, "request.start.is_mask_inverted", "img2img").check()
+    act(page, "generate", "img2img").click()
+    expect(part(page, "about", "img2img")).to_be_visible()
+    start = dict(slow_desk.jobs(limit=1)[0].body["request"]["start"])
+    assert start.pop("path")
+    assert start == {
+        "denoising": 0.75,
+        "resize_mode": "just resize",
+        "mask_blur": 4,
+        "extend_px": [128, 0, 0, 0],
+        "padding_px": 32,
+        "fill": "latent noise",
+        "is_mask_inverted": True,
+        "noise_multiplier": 1,
+    }

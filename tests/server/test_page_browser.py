@@ -33,6 +33,8 @@ def test_a_picture_is_made_and_all_is_said_of_it(page: Any, slow_desk: SlowDesk)
     expect(part(page, "why").locator("tbody")).to_contain_text("640 calls")
     image = page.locator("#panel-txt2img hayate-gallery .main img")
     expect(image).to_have_js_property("naturalWidth", 512)
+    page.reload()
+    expect(part(page, "infotext")).to_contain_text("a <b>red</b> sun")
     body = newest(slow_desk).body
     assert body["request"] == {
         "prompt": "a <b>red</b> sun",
@@ -155,3 +157,18 @@ def test_the_page_works_while_the_worker_still_starts(page: Any, slow_desk: Slow
     slow_desk.at_once()
     expect(part(page, "infotext")).to_contain_text("early")
     expect(page.locator("#facts")).to_contain_text("torch 2.13.0")
+
+
+def test_generating_goes_on_until_it_is_ended(page: Any, slow_desk: SlowDesk) -> None:
+    before = len(slow_desk.jobs())
+    act(page, "forever").click()
+    act(page, "generate").click()
+    while len(slow_desk.jobs()) < before + 3:
+        page.wait_for_timeout(20)
+    slow_desk.hold()
+    expect(act(page, "interrupt")).to_be_enabled()
+    act(page, "interrupt").click()
+    expect(act(page, "forever")).to_have_attribute("aria-pressed", "false")
+    slow_desk.at_once()
+    expect(act(page, "interrupt")).to_be_disabled()
+    assert not slow_desk.queued()

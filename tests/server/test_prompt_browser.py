@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.server.browsing import act, drop, field, part, prompt
+from tests.server.browsing import act, drop, field, part, prompt, ready
 from tests.server.slow_desk import SlowDesk, painted
 from tests.server.tool_pages import needs_chromium
 
@@ -133,6 +133,7 @@ def test_styles_are_saved_chosen_and_applied(page: Any, slow_desk: SlowDesk) -> 
     act(page, "styles-edit").click()
     page.locator("#txt2img-style-name").fill("ink")
     act(page, "styles-save").click()
+    expect(page.locator("dialog[open]")).to_have_count(0)
     prompt(page).fill("a lake")
     page.locator("#panel-txt2img .many summary").click()
     page.get_by_role("checkbox", name="ink").first.check()
@@ -176,3 +177,16 @@ def test_the_lightbox_walks_by_arrow_keys(page: Any) -> None:
     page.keyboard.press("Escape")
     expect(box).to_have_count(0)
     expect(part(page, "infotext")).to_contain_text("Seed: 1235")
+
+
+def test_the_arrow_over_an_empty_prompt_reads_the_newest_picture(page: Any, slow_desk: SlowDesk) -> None:
+    prompt(page).fill("made before")
+    act(page, "generate").click()
+    expect(part(page, "infotext")).to_contain_text("made before")
+    page.evaluate("sessionStorage.clear()")
+    act(page, "clear").click()
+    page.reload()
+    ready(page)
+    act(page, "read").click()
+    expect(prompt(page)).to_have_value("made before")
+    assert slow_desk.jobs()

@@ -23,7 +23,7 @@ def test_no_tab_has_a_serious_fault(tool_page: Any, tool_address: str, theme: st
         tool_page.wait_for_timeout(250)
         found = axe.Axe().run(tool_page, context=f"#panel-{tab.id}", options=rules)
         faults += [
-            (tab.id, each["id"], each["nodes"][0]["html"][:200])
+            (tab.id, each["id"], each["nodes"][0]["any"][0]["message"])
             for each in found.response["violations"]
             if each["impact"] in ("serious", "critical")
         ]

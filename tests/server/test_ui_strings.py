@@ -7,6 +7,7 @@ import string
 
 import pytest
 
+from hayate.jobs.records import WorkerPhase
 from hayate.server.ui.controls import Control, Group
 from hayate.server.ui.picture_controls import TOP
 from hayate.server.ui.static_files import ui_folder
@@ -60,6 +61,14 @@ def test_what_templates_and_scripts_say_is_there() -> None:
     said = {key for text in TEMPLATES.values() for key in re.findall(r"t\['([^']+)'\]", text)}
     said |= {f"js.{key}" for text in SCRIPTS.values() for key in re.findall(r'\bsay\(\s*"([^"]+)"', text)}
     assert said - set(STRINGS) == set()
+
+
+def test_every_phase_of_a_job_and_of_the_worker_has_its_word() -> None:
+    sources = [path.read_text("utf-8") for path in (ui_folder().parents[1] / "jobs").rglob("*.py")]
+    phases = {name for text in sources for name in re.findall(r"""\bphase(?:\(|=)"(\w+)\"""", text)}
+    assert {"loading", "saving", "starting"} <= phases
+    assert {f"js.phase.{name}" for name in {*phases, "queued", "sampling", "decoding"}} <= set(STRINGS)
+    assert {f"js.worker.{phase}" for phase in WorkerPhase} <= set(STRINGS)
 
 
 def test_nothing_is_left_over() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
 from tests.lora_files import MAKERS, save
@@ -36,7 +37,9 @@ INFO = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("webui")
     (made / "lora_dir").mkdir()
-    save(made / "lora_dir" / "tiny.safetensors", {"x": MAKERS[0].parts((8, 8))}, {"ss_output_name": "small"})
+    torch.manual_seed(0)
+    layers = {"lora_unet_mid_block_attentions_0_proj_in": MAKERS[0].parts((112, 112, 1, 1))}
+    save(made / "lora_dir" / "tiny.safetensors", layers, {"ss_output_name": "small"})
     (made / "models_dir").mkdir()
     (made / "models_dir" / "broken.safetensors").write_bytes(b"version https://git-lfs")
     return made
@@ -179,6 +182,16 @@ def test_the_model_is_set_by_its_title(api: Any) -> None:
     api.util_set_model("built-in")
 
     assert api.util_get_current_model().startswith("built-in")
+
+
+def test_a_lora_acts_and_is_gone_after_its_prompt(api: Any) -> None:
+    plain, drawn, after = (
+        api.txt2img(prompt=prompt, **SMALL) for prompt in ("a lake", "a lake <lora:tiny:1>", "a lake")
+    )
+
+    assert not np.array_equal(np.asarray(plain.image), np.asarray(drawn.image))
+    assert np.array_equal(np.asarray(plain.image), np.asarray(after.image))
+    assert drawn.info["extra_generation_params"]["Lora hashes"].startswith("tiny: ")
 
 
 def test_progress_and_interrupt(api: Any) -> None:

@@ -110,7 +110,7 @@ def opened(page: Any, tab: str) -> Any:
     """The tab's panel."""
     page.goto(f"/#{tab}")
     panel = page.locator(f"#panel-{tab}")
-    panel.wait_for(state="visible")
+    page.locator(f"#panel-{tab}[data-ready]").wait_for(state="visible")  # its script is there, and hears what is typed
     return panel
 
 

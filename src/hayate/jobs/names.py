@@ -18,6 +18,10 @@ from hayate.weights.merge_recipe import is_recipe, parse_recipe
 from hayate.weights.upscalers import find_upscaler
 
 MOST_NAME_CHARACTERS = 120
+_DEVICES = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
+)
+"""What Windows takes for no file, with any ending."""
 _FORBIDDEN = frozenset('<>:"/\\|?*') | {chr(code) for code in range(32)}
 
 
@@ -87,7 +91,8 @@ def check_input(path: str, inputs_dir: Path) -> None:
 
 def check_file_name(name: str) -> None:
     """Raises: UsageError for a name that is no plain file's on every system."""
-    is_plain = name.strip(". ") == name and not _FORBIDDEN & set(name)
+    is_device = name.partition(".")[0].rstrip().casefold() in _DEVICES
+    is_plain = name.strip(". ") == name and not _FORBIDDEN & set(name) and not is_device
     if not name or not is_plain or len(name) > MOST_NAME_CHARACTERS:
         hint = f"letters, digits, spaces, - and _; at most {MOST_NAME_CHARACTERS} of them"
         raise UsageError(f"{clip(name)!r} can't be a file's name", hint=hint)

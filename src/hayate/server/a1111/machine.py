@@ -18,7 +18,7 @@ from hayate.flags import FLAGS, given
 from hayate.server.a1111.options import loaded_body
 from hayate.server.a1111.replies import MemoryReply
 from hayate.server.a1111.route import A1111Route, AsciiJson
-from hayate.server.a1111.service import Service
+from hayate.server.a1111.service import Service, Serving
 from hayate.server.a1111.waiting import done
 
 _TRAINING = ("/create/embedding", "/create/hypernetwork", "/train/embedding", "/train/hypernetwork")
@@ -69,18 +69,19 @@ def _memory_routes(router: APIRouter, service: Service) -> None:
     @router.get("/sdapi/v1/cmd-flags")
     def cmd_flags() -> AsciiJson:
         """A1111's flags, with what was given of them."""
-        return AsciiJson(shown_flags())
+        return AsciiJson(shown_flags(service.serving))
 
 
-def shown_flags() -> dict[str, Any]:
+def shown_flags(serving: Serving) -> dict[str, Any]:
     """Every flag of A1111 by its name in code; what lets callers in is not told."""
     taken = given.get()
+    own = {"api": True, "port": serving.port, "listen": not serving.is_local, "nowebui": not serving.has_page}
     found: dict[str, Any] = {}
     for name, flag in FLAGS.items():
         key = name.lstrip("-").replace("-", "_")
         value = taken.value(name) if flag.takes and name in taken else None if flag.takes else name in taken
         found[key] = "hidden" if value and any(word in key for word in _SECRET) else value
-    return found
+    return {**found, **own, "api_server_stop": serving.may_stop}
 
 
 def _training_routes(router: APIRouter, service: Service) -> None:
@@ -134,7 +135,7 @@ def _sysinfo(service: Service) -> dict[str, Any]:
         "Python": platform.python_version(),
         "Version": __version__,
         "Commandline": list(sys.argv[:1]),
-        "Flags": {key: value for key, value in shown_flags().items() if value},
+        "Flags": {key: value for key, value in shown_flags(service.serving).items() if value},
         "Worker": {"phase": worker.phase, "restarts": worker.restarts, "model": worker.model, **worker.facts},
         "CPU": {"model": platform.processor(), "count logical": psutil.cpu_count()},
         "RAM": _ram(),

@@ -25,6 +25,17 @@ class Serving(Protocol):
     """What the API has to know of how the server was started."""
 
     @property
+    def port(self) -> int: ...
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the server."""
+        ...
+
+    @property
+    def has_page(self) -> bool: ...
+
+    @property
     def may_stop(self) -> bool:
         """Whether callers may end the server."""
         ...

@@ -58,7 +58,7 @@ def _entry(model: ModelEntry) -> CheckpointEntry:
         name=model.name,
         family=None if model.family is None else model.family.value,
         size_bytes=model.size_bytes,
-        problem=model.problem,
+        problem=None if model.problem is None else model.problem.replace(str(model.path), model.name),
         is_pickled=model.path.suffix.lower() in REFUSED,
     )
 

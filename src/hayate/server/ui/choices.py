@@ -88,15 +88,6 @@ def _axes(settings: Settings) -> tuple[str, ...]:
     return tuple(AXES)
 
 
-def _scripts(settings: Settings) -> tuple[str, ...]:
-    return (*_scripts_from_noise(settings), "loopback", "sd upscale")
-
-
-def _scripts_from_noise(settings: Settings) -> tuple[str, ...]:
-    del settings
-    return ("x/y/z plot", "prompt matrix", "prompts from file")
-
-
 def _styles(settings: Settings) -> tuple[str, ...]:
     from hayate.server.ui.style_sheet import styles_of
 
@@ -115,8 +106,6 @@ SOURCES: Mapping[str, Callable[[Settings], tuple[str, ...]]] = MappingProxyType(
         "schedules": _schedules,
         "attention": _attention,
         "axes": _axes,
-        "scripts": _scripts,
-        "scripts_from_noise": _scripts_from_noise,
         "styles": _styles,
     }
 )

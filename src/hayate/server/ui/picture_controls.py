@@ -74,7 +74,7 @@ HIRES = Group(
     look="switched",
     controls=(
         Control(key=f"{_HIRES}.upscaler", kind="choice", source="hires_upscalers", default="Latent", span=4),
-        Control(key=f"{_HIRES}.steps", kind="slider", low=1, high=1000, step=1, slider_high=100, empty="same", span=4),
+        Control(key=f"{_HIRES}.steps", kind="slider", low=1, high=1000, step=1, slider_high=100, empty="equal", span=4),
         Control(key=f"{_HIRES}.denoising", kind="slider", default=0.7, low=0, high=1, step=0.01, span=4),
         Control(key=f"{_HIRES}.scale", kind="slider", default=2.0, low=1, high=8, step=0.05, slider_high=4, span=4),
         Control(key=f"{_HIRES}.width_px", kind="number", low=64, high=8192, step=8, empty="by scale", span=4),
@@ -166,10 +166,12 @@ def _axis(letter: str) -> tuple[Control, Control]:
 
 
 _MATRIX, _LOOPBACK, _UPSCALE, _LINES = "prompt matrix", "loopback", "sd upscale", "prompts from file"
+_SCRIPTS = ("x/y/z plot", _MATRIX, _LINES, _LOOPBACK, _UPSCALE)
+_NEED_PICTURE = (_LOOPBACK, _UPSCALE)
 SCRIPT = Group(
     id="script",
     controls=(
-        Control(key="script.name", kind="choice", source="scripts", empty="none"),
+        Control(key="script.name", kind="choice", choices=_SCRIPTS, empty="none"),
         *_axis("x"),
         *_axis("y"),
         *_axis("z"),
@@ -220,8 +222,8 @@ START_DETAILS = Control(key=f"{_START}.noise_multiplier", kind="number", default
 FROM_NOISE = Group(
     id="script",
     controls=(
-        replace(SCRIPT.controls[0], source="scripts_from_noise"),
-        *(each for each in SCRIPT.controls[1:] if not each.shown_when.endswith((_LOOPBACK, _UPSCALE))),
+        replace(SCRIPT.controls[0], choices=tuple(each for each in _SCRIPTS if each not in _NEED_PICTURE)),
+        *(each for each in SCRIPT.controls[1:] if not each.shown_when.endswith(_NEED_PICTURE)),
     ),
 )
 """The scripts that need no picture to start from."""

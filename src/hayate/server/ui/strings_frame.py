@@ -42,6 +42,7 @@ FRAME: dict[str, tuple[str, str]] = {
     "default": ("default", "既定"),
     "none": ("none", "なし"),
     "no": ("off", "オフ"),
+    "equal": ("same", "同じ"),
     "same": ("as the first pass", "1回目と同じ"),
     "js.worker.starting": ("the worker is starting…", "ワーカーを起動中…"),
     "js.worker.importing": ("torch is loading…", "torch を読み込み中…"),

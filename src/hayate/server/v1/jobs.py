@@ -27,6 +27,7 @@ def asked_job(
     new: NewJobBody,
     settings: TheSettings,
     preferences: ThePreferences,
+    *,
     idempotency_key: Annotated[str | None, Header(max_length=200, min_length=1)] = None,
 ) -> NewJob:
     """The job that a request asks for. Raises: UsageError."""

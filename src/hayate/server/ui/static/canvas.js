@@ -29,6 +29,17 @@ export class PaintCanvas extends HTMLElement {
     new ResizeObserver(() => this.#refit()).observe(this.canvas);
   }
 
+  /** Loads the first of several pictures; the others are kept, to be worked on in the same way. */
+  async loadAll(files) {
+    const pictures = [...files].filter((each) => each.type.startsWith("image/"));
+    if (!pictures.length) return;
+    await this.load(pictures[0]);
+    this.others = pictures.slice(1);
+    const note = this.querySelector("[data-part=many]");
+    note.hidden = !this.others.length;
+    note.textContent = say("canvas.many", { count: pictures.length });
+  }
+
   /** Loads a picture from a file; `source` keeps its bytes, so that they are sent as they are. */
   async load(file) {
     let image;
@@ -39,7 +50,8 @@ export class PaintCanvas extends HTMLElement {
       return;
     }
     const isSameSize = this.image && this.image.width === image.width && this.image.height === image.height;
-    Object.assign(this, { image, source: file });
+    Object.assign(this, { image, source: file, others: [] });
+    this.querySelector("[data-part=many]").hidden = true;
     if (!isSameSize) this.strokes = new Strokes(image.width, image.height);
     this.#changed();
   }
@@ -57,25 +69,17 @@ export class PaintCanvas extends HTMLElement {
 
   /** Forgets the picture and what was painted. */
   remove() {
-    Object.assign(this, { image: null, source: null, strokes: null });
+    Object.assign(this, { image: null, source: null, strokes: null, others: [] });
+    this.querySelector("[data-part=many]").hidden = true;
     this.#changed();
   }
 
-  /** The picture as it is to be sent, and its mask; null where there is none. */
+  /** The picture as it is to be sent, its mask, and the other pictures; null where there is none. */
   async content() {
     if (!this.image) return null;
     const painted = await this.strokes.painted(this.image);
-    return { picture: painted ?? (await this.#asSent()), mask: await this.strokes.mask() };
-  }
-
-  async #asSent() {
-    if (TYPES.includes(this.source.type)) return this.source;
-    const canvas = Object.assign(document.createElement("canvas"), {
-      width: this.image.width,
-      height: this.image.height,
-    });
-    canvas.getContext("2d").drawImage(this.image, 0, 0);
-    return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+    const picture = painted ?? (await asSent(this.source));
+    return { picture, mask: await this.strokes.mask(), others: await Promise.all(this.others.map(asSent)) };
   }
 
   /** Chooses the brush or the eraser. */
@@ -135,19 +139,18 @@ export class PaintCanvas extends HTMLElement {
     canvas.addEventListener("blur", () => this.#lift());
     this.addEventListener("dragover", (event) => event.preventDefault());
     this.addEventListener("drop", (event) => {
-      const file = [...event.dataTransfer.files].find((each) => each.type.startsWith("image/"));
       event.preventDefault();
-      if (file) this.load(file);
+      this.loadAll(event.dataTransfer.files);
     });
-    this.querySelector(".hint").addEventListener("click", () => this.files.picture.click());
+    this.querySelector(".invite").addEventListener("click", () => this.files.picture.click());
     for (const name of ACTS) this.button(name).addEventListener("click", () => this.#act(name));
-    this.#take(this.files.picture, (file) => this.load(file));
-    this.#take(this.files.mask, (file) => this.loadMask(file));
+    this.#take(this.files.picture, (files) => this.loadAll(files));
+    this.#take(this.files.mask, ([file]) => this.loadMask(file));
   }
 
   #take(input, use) {
     input.addEventListener("change", () => {
-      if (input.files[0]) use(input.files[0]);
+      if (input.files.length) use([...input.files]);
       input.value = ""; // so that the same file may be chosen again
     });
   }
@@ -259,6 +262,15 @@ export class PaintCanvas extends HTMLElement {
       this.view.draw(this.strokes, this.#cursor, this.size.valueAsNumber);
     });
   }
+}
+
+/** A picture's bytes as they are, or as PNG where the server does not read their kind. */
+async function asSent(file) {
+  if (TYPES.includes(file.type)) return file;
+  const image = await createImageBitmap(file);
+  const canvas = Object.assign(document.createElement("canvas"), { width: image.width, height: image.height });
+  canvas.getContext("2d").drawImage(image, 0, 0);
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
 }
 
 customElements.define("hayate-canvas", PaintCanvas);

@@ -10,7 +10,7 @@ const ENDED = ["done", "failed", "cancelled"];
  * `on.preview(job, url)` and `on.ended(record)`. */
 export class Jobs {
   constructor(tab, on) {
-    Object.assign(this, { tab, on, ids: new Map(), strangers: new Set() });
+    Object.assign(this, { tab, on, ids: new Map(), strangers: new Set(), gone: new Set() });
     listen((event) => this.#hear(event));
   }
 
@@ -100,7 +100,10 @@ export class Jobs {
     if (progress.preview) this.on.preview(job, previewUrl(job, progress));
   }
 
+  /** An event and an answer may both bring the news. */
   #end(record) {
+    if (this.gone.has(record.id)) return;
+    this.gone.add(record.id);
     this.ids.delete(record.id);
     this.#store();
     this.on.changed();

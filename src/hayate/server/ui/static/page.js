@@ -72,6 +72,9 @@ function showStatus({ worker, queued }) {
   const place = document.getElementById("worker");
   place.dataset.phase = worker.phase;
   if (place.textContent !== text) place.textContent = text;
+  place.title = Object.entries(worker.seconds ?? {})
+    .map(([phase, seconds]) => `${phase} ${seconds.toFixed(1)} s`)
+    .join(" · ");
   const facts = { ...worker.facts, model: worker.model };
   const parts = FACTS.filter((name) => facts[name]).map((name) => [name, facts[name]]);
   document.getElementById("facts").replaceChildren(...parts.map(fact));

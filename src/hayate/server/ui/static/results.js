@@ -19,6 +19,7 @@ export class Results {
 
   /** A job is on its way. */
   begin() {
+    if (!this.part("progress").hidden) return;
     this.part("progress").hidden = false;
     this.part("empty").hidden = true;
     this.progress({ phase: "queued", share: 0 });

@@ -6,7 +6,7 @@ import { readForm } from "../form.js";
 import "../gallery.js";
 import { JobRunner } from "../job-runner.js";
 import "../picture-drop.js";
-import { sendPicture } from "../sending.js";
+import { fileOf, sendPicture } from "../sending.js";
 
 const AT_ONCE = 3;
 
@@ -21,10 +21,10 @@ export function mount(root, page) {
   runner.resume(true);
   return {
     /** Takes a picture of another tab. */
-    async receive({ url, name = "picture.png" }) {
-      const blob = await (await fetch(url)).blob();
+    async receive(picture) {
+      const file = await fileOf(picture);
       drop.empty();
-      drop.take([new File([blob], name, { type: blob.type })]);
+      drop.take([file]);
     },
   };
 }

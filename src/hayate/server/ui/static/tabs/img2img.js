@@ -2,46 +2,54 @@
 
 import "../canvas.js";
 import { Refused, call, say, toast } from "../api.js";
-import { control } from "../form.js";
-import { mountPicture, showSize } from "./picture.js";
+import { setValue } from "../form.js";
+import { fileOf } from "../sending.js";
+import { PictureTab } from "./picture.js";
 
 /** img2img: pictures from a picture, or from a part of one. */
-export function mount(root, page) {
-  const canvas = root.querySelector("hayate-canvas");
-  const tab = mountPicture(root, page, {
-    isOwn: (record) => Boolean(record.body.request?.start),
-    start: () => start(canvas),
-  });
-  canvas.addEventListener("picture", () => showSize(tab.form, canvas.image?.width, canvas.image?.height));
-  document.addEventListener("paste", (event) => {
-    const file = [...event.clipboardData.files].find((each) => each.type.startsWith("image/"));
-    if (!root.hidden && file && !event.defaultPrevented) canvas.load(file);
-  });
-  return { ...tab, canvas, receive: (picture, where) => receive({ ...tab, canvas, root }, picture, where) };
+class ImageToImageTab extends PictureTab {
+  constructor(root, page) {
+    const canvas = root.querySelector("hayate-canvas");
+    super(root, page, { isOwn: (record) => Boolean(record.body.request?.start), starts: () => starts(canvas) });
+    this.canvas = canvas;
+    canvas.addEventListener("picture", () => this.showSize(canvas.image?.width, canvas.image?.height));
+    document.addEventListener("paste", (event) => {
+      if (!root.hidden && !event.defaultPrevented) canvas.loadAll(event.clipboardData.files);
+    });
+  }
+
+  /** Takes a picture of another tab, with its prompt where there is none yet. */
+  async receive(picture, where) {
+    await this.canvas.load(await fileOf(picture));
+    if (!this.prompt.value) {
+      const [prompt, negative] = promptsOf(picture.infotext ?? "");
+      setValue(this.prompt, prompt);
+      setValue(this.negative, negative);
+    }
+    this.canvas.layer.value = "mask";
+    if (where === "inpaint") this.root.querySelector("[data-group=mask] > details").open = true;
+    toast(say("picture received"));
+  }
 }
 
-/** Hands in the picture and its mask; what they are called is what the job starts from. */
-async function start(canvas) {
+/** Hands in the pictures and the mask; what they are called is what the jobs start from, one for each picture. */
+async function starts(canvas) {
   const content = await canvas.content();
   if (!content) throw new Refused(422, { message: say("no start picture") });
-  const [picture, mask] = await Promise.all(
-    [content.picture, content.mask].map((each) => each && call("/v1/images", { method: "POST", raw: each })),
-  );
-  return { path: picture.name, ...(mask && { mask: mask.name }) };
+  const mask = content.mask && (await handIn(content.mask));
+  const made = [];
+  for (const each of [content.picture, ...content.others])
+    made.push({ path: await handIn(each), ...(mask && { mask }) });
+  return made;
 }
 
-/** Takes a picture of another tab, with its prompt. */
-async function receive({ canvas, form, root }, picture, where) {
-  const response = await fetch(picture.url);
-  await canvas.load(await response.blob());
-  const [prompt, rest = ""] = (picture.infotext ?? "").split(/\n(?=Negative prompt: )/);
-  if (!control(form, "request.prompt").value) {
-    control(form, "request.prompt").value = prompt.replace(/\nSteps: [^\n]*$/, "");
-    control(form, "request.negative_prompt").value = rest
-      .replace(/^Negative prompt: /, "")
-      .replace(/\n?Steps: [^\n]*$/, "");
-  }
-  canvas.layer.value = "mask";
-  if (where === "inpaint") root.querySelector("[data-group=mask] > details").open = true;
-  toast(say("picture received"));
+const handIn = async (picture) => (await call("/v1/images", { method: "POST", raw: picture })).name;
+
+/** Prompt and negative prompt of a picture's parameters. */
+function promptsOf(infotext) {
+  const text = infotext.replace(/\n?Steps: [^\n]*$/, "");
+  const [prompt, negative = ""] = text.split(/\n?Negative prompt: /);
+  return [prompt, negative];
 }
+
+export const mount = (root, page) => new ImageToImageTab(root, page);

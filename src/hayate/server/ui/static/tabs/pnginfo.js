@@ -3,7 +3,7 @@
 import { call, say, shown } from "../api.js";
 import { make, part, table } from "../dom.js";
 import "../picture-drop.js";
-import { sendParameters, sendPicture } from "../sending.js";
+import { fileOf, sendParameters, sendPicture } from "../sending.js";
 
 export function mount(root, page) {
   const drop = root.querySelector("picture-drop");
@@ -20,9 +20,8 @@ export function mount(root, page) {
   });
   return {
     /** Takes a picture of another tab. */
-    async receive({ url, name = "picture.png" }) {
-      const blob = await (await fetch(url)).blob();
-      drop.take([new File([blob], name, { type: blob.type })]);
+    async receive(picture) {
+      drop.take([await fileOf(picture)]);
     },
   };
 }
@@ -53,7 +52,7 @@ const folded = (title, content) => make("details", { className: "panel" }, make(
 
 function senders(info, file, page) {
   const button = (where, work) => make("button", { type: "button", onclick: () => shown(work) }, say(`send.${where}`));
-  const give = (where) => sendPicture(page, where, { url: URL.createObjectURL(file), name: file.name, infotext: info.parameters ?? "" });
+  const give = (where) => sendPicture(page, where, { file, name: file.name, infotext: info.parameters ?? "" });
   return make(
     "div",
     { className: "row" },

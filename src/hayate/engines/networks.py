@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 import torch
 from torch import nn
 
+from hayate.engines.blending import blend
 from hayate.engines.identity import SourceId
 from hayate.models.clip import CLIPText, OpenCLIPText, text_encoder
 from hayate.models.config import ModelConfig
@@ -46,7 +47,7 @@ def load_networks(
     Raises: ModelFileError when the file is broken, is no checkpoint, or lacks a tensor.
     Cost: no copy of a tensor whose type and device are already right.
     """
-    with open_source(path) as checkpoint:
+    with open_source(path, blend) as checkpoint:
         config = detect_checkpoint(checkpoint)
         checkpoint.prefetch()
         with skeleton():
@@ -68,7 +69,7 @@ def load_vae(
 
     Raises: ModelFileError.
     """
-    with open_source(path) as checkpoint:
+    with open_source(path, blend) as checkpoint:
         found = detect_vae(checkpoint.tensors, checkpoint.metadata, source=str(path), scale=config.vae.scale)
         with skeleton():
             vae = AutoencoderKL(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from hayate.models.config import ModelConfig
 from hayate.weights import merge_methods as methods
 from hayate.weights.detect import UNET_PREFIX, VAE_PREFIX
 from hayate.weights.lora import read_adapter
+from hayate.weights.merge_blend import blend, count_overflown, spread
 from hayate.weights.merge_inputs import (
     Source,
     check_families,
@@ -28,8 +29,9 @@ from hayate.weights.merge_inputs import (
     source_of,
 )
 from hayate.weights.merge_methods import Span
+from hayate.weights.merge_program import Blender, Work, program_of
 from hayate.weights.merge_recipe import Blend, Model, Node, Recipe, WithLoras
-from hayate.weights.merge_steps import Edit, Edited, Leaf, Mix, Step, compute_into, computed, value_of
+from hayate.weights.merge_steps import Edit, Edited, Leaf, Mix, Step, value_of
 from hayate.weights.read import TORCH_DTYPES, open_checkpoint
 from hayate.weights.write import Entry, dtype_code, write_safetensors
 
@@ -49,8 +51,12 @@ class Merge:
     """The result's tensors, A's first."""
     notes: tuple[str, ...]
     edits: Edits
+    blend: Blender = blend
+    """Who computes what is sums and differences number by number."""
     spans: dict[Blend, Span] = field(default_factory=dict)
     """The ranges of similarities that were measured."""
+    overflown: dict[str, int] = field(default_factory=dict)
+    """How many finite numbers of which tensors became infinite by rounding."""
 
     @property
     def first(self) -> Source:
@@ -76,16 +82,39 @@ class Merge:
         Cost: no copy for a tensor that is some input's own; else its time, and memory for a few of its size where the
         way to merge needs the whole tensor at once.
         """
-        return computed(self._step(name), self.dtype(name, dtype), self.shape(name))
+        wanted, step = self.dtype(name, dtype), self._step(name)
+        if isinstance(step, Leaf) and step.tensor.dtype == wanted:
+            return step.tensor.reshape(self.shape(name))
+        place = torch.empty(self.shape(name), dtype=wanted)
+        self._fill([(name, step, place)])
+        return place
 
     @torch.no_grad()
-    def fill(self, name: str, place: Tensor) -> None:
-        """Makes the merged tensor called `name` in `place`, contiguous and of as many numbers, without a copy."""
-        compute_into(self._step(name), place)
+    def fill(self, places: Iterable[tuple[str, Tensor]]) -> None:
+        """Makes merged tensors in their places, each contiguous, on the host, and of as many numbers.
+
+        Cost: no memory but the caches' where each number depends on those at its own place only; else a few tensors
+        for each thread.
+        """
+        self._fill([(name, self._step(name), place) for name, place in places])
+
+    def _fill(self, wanted: Sequence[tuple[str, Step, Tensor]]) -> None:
+        works, whole = {}, []
+        for name, step, place in wanted:
+            program = program_of(step, place.numel())
+            if program is None:
+                whole.append((name, step, place))
+            else:
+                works[name] = Work(program=program, place=place)
+        self._count(zip(works, self.blend(list(works.values())), strict=True))
+        self._count(spread(_fill_whole, whole))
+
+    def _count(self, found: Iterable[tuple[str, int]]) -> None:
+        self.overflown.update((name, count) for name, count in found if count)
 
     def _step(self, name: str) -> Step:
         if is_copied(name, info_of(name, self.sources)):
-            return Leaf(tensor=next(source.get(name) for source in self.sources.values() if name in source.names))
+            return Leaf(source=next(each for each in self.sources.values() if name in each.names), name=name)
         step = self._resolve(self.recipe.root, name)
         assert step is not None, name
         return step
@@ -94,7 +123,7 @@ class Merge:
         """What a node does for one tensor; None where no input of it has the tensor."""
         if isinstance(node, Model):
             source = self.sources[node.name]
-            return Leaf(tensor=source.get(name)) if name in source.names else None
+            return Leaf(source=source, name=name) if name in source.names else None
         if isinstance(node, WithLoras):
             part = self._resolve(node.part, name)
             edits = self.edits[node].get(name, ())
@@ -135,7 +164,9 @@ class Merge:
 
 
 @contextmanager
-def open_merge(recipe: Recipe, find: Callable[[str], Path], find_lora: Callable[[str], Path]) -> Iterator[Merge]:
+def open_merge(
+    recipe: Recipe, find: Callable[[str], Path], find_lora: Callable[[str], Path], blend: Blender = blend
+) -> Iterator[Merge]:
     """The merge that a recipe stands for; `find` and `find_lora` give the files of names.
 
     Raises: what they raise; ModelFileError; TensorMismatch, UsageError for models that can't be mixed, before anything
@@ -143,10 +174,12 @@ def open_merge(recipe: Recipe, find: Callable[[str], Path], find_lora: Callable[
     """
     with ExitStack() as stack:
         sources = {name: source_of(stack.enter_context(open_checkpoint(find(name)))) for name in recipe.inputs}
-        yield prepare_merge(recipe, sources, {name: find_lora(name) for name in recipe.loras})
+        yield prepare_merge(recipe, sources, {name: find_lora(name) for name in recipe.loras}, blend)
 
 
-def prepare_merge(recipe: Recipe, sources: Mapping[str, Source], loras: Mapping[str, Path]) -> Merge:
+def prepare_merge(
+    recipe: Recipe, sources: Mapping[str, Source], loras: Mapping[str, Path], blend: Blender = blend
+) -> Merge:
     """The merge of sources that are open; LoRAs by their names in the recipe. Raises: as `open_merge`."""
     sources = {name: sources[name] for name in recipe.inputs}
     config = sources[recipe.inputs[0]].config
@@ -163,6 +196,7 @@ def prepare_merge(recipe: Recipe, sources: Mapping[str, Source], loras: Mapping[
         names=names,
         notes=(*notes, *missing_notes(sources, names), *lora_notes),
         edits=edits,
+        blend=blend,
     )
 
 
@@ -222,6 +256,14 @@ def _lora_nodes(node: Node) -> Iterator[WithLoras]:
         yield node
     for part in (node.part,) if isinstance(node, WithLoras) else node.parts if isinstance(node, Blend) else ():
         yield from _lora_nodes(part)
+
+
+def _fill_whole(wanted: tuple[str, Step, Tensor]) -> tuple[str, int]:
+    """Makes a tensor of which each number depends on others as well; its name, and how many became infinite."""
+    name, step, place = wanted
+    value = (step.tensor if isinstance(step, Leaf) else value_of(step)).reshape(place.shape)
+    place.copy_(value)
+    return name, count_overflown(value, place) if place.element_size() < value.element_size() else 0
 
 
 def _alone(node: Blend, ratios: Sequence[float], name: str) -> int | None:

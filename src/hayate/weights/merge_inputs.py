@@ -14,7 +14,7 @@ from hayate.models.config import ModelConfig
 from hayate.weights.detect import UNET_PREFIX, detect
 from hayate.weights.header import TensorInfo
 from hayate.weights.merge_recipe import Model, Node, WithLoras
-from hayate.weights.read import Checkpoint
+from hayate.weights.read import Checkpoint, Extent
 
 CONV_IN = UNET_PREFIX + "input_blocks.0.0.weight"
 LATENT_CHANNELS = 4
@@ -39,6 +39,9 @@ class Source:
 
     def get(self, name: str) -> Tensor:
         return self.checkpoint.get(self.names[name])
+
+    def extent(self, name: str) -> Extent:
+        return self.checkpoint.extent(self.names[name])
 
 
 def source_of(checkpoint: Checkpoint) -> Source:

@@ -59,9 +59,14 @@ def train_difference(a: Tensor, b: Tensor, c: Tensor, alpha: float) -> Tensor:
 
     Source: SuperMerger's calcmode_en.md, "trainDifference", and its behaviour for the numbers.
     """
+    return trained(a, b, c, TRAIN_GAIN * alpha)
+
+
+def trained(a: Tensor, b: Tensor, c: Tensor, gain: float) -> Tensor:
+    """A + gain·(B − C)·|B − A| / (|B − C| + |B − A|), where 0/0 is 0."""
     difference, distance = b - c, (b - a).abs()
     share = distance / (difference.abs() + distance)
-    return torch.add(a, difference.mul_(share.nan_to_num_(0.0)), alpha=TRAIN_GAIN * alpha)
+    return torch.add(a, difference.mul_(share.nan_to_num_(0.0)), alpha=gain)
 
 
 def extract(a: Tensor, b: Tensor, c: Tensor, alpha: float, *, beta: float, gamma: float) -> Tensor:

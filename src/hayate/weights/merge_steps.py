@@ -12,20 +12,28 @@ from torch import Tensor
 from hayate.weights import merge_methods as methods
 from hayate.weights.lora import Change
 from hayate.weights.lora_kinds import delta_of
-from hayate.weights.merge_inputs import CONV_IN, LATENT_CHANNELS
+from hayate.weights.merge_inputs import CONV_IN, LATENT_CHANNELS, Source
 from hayate.weights.merge_methods import Span
 from hayate.weights.merge_recipe import Blend
 from hayate.weights.merge_smooth import smooth_add
-
-_CHUNK = 1 << 15
-"""Numbers at once where each depends on its own place only: what lies between stays in the processor's cache."""
+from hayate.weights.read import Extent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaf:
     """An input's own tensor."""
 
-    tensor: Tensor
+    source: Source
+    name: str
+
+    @property
+    def tensor(self) -> Tensor:
+        return self.source.get(self.name)
+
+    @property
+    def extent(self) -> Extent:
+        """Where its file has it."""
+        return self.source.extent(self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,38 +67,13 @@ class Edited:
 Step = Leaf | Mix | Edited
 
 
-def computed(step: Step, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
-    """The tensor that a step stands for, computed in float32 and rounded once. Shapes: `shape`."""
+def value_of(step: Step) -> Tensor:
+    """A step's tensor in float32."""
     if isinstance(step, Leaf):
-        return step.tensor.to(dtype).reshape(tuple(shape))
-    if not _is_by_place(step, tuple(shape)):
-        return value_of(step).to(dtype).reshape(tuple(shape))
-    merged = torch.empty(tuple(shape), dtype=dtype)
-    compute_into(step, merged)
-    return merged
-
-
-def compute_into(step: Step, place: Tensor) -> None:
-    """Makes the tensor that a step stands for in `place`, which is contiguous and has as many numbers.
-
-    Cost: no memory but the cache's where each number depends on those at its own place only.
-    """
-    flat = place.view(-1)
-    if isinstance(step, Leaf) or not _is_by_place(step, tuple(place.shape)):
-        flat.copy_((step.tensor if isinstance(step, Leaf) else value_of(step)).reshape(-1))
-        return
-    for start in range(0, flat.numel(), _CHUNK):
-        window = slice(start, start + _CHUNK)
-        flat[window].copy_(value_of(step, window))
-
-
-def value_of(step: Step, window: slice | None = None) -> Tensor:
-    """A step's tensor in float32, or a window of its numbers in order."""
-    if isinstance(step, Leaf):
-        return step.tensor.float() if window is None else step.tensor.view(-1)[window].float()
+        return step.tensor.float()
     if isinstance(step, Edited):
         return edited(value_of(step.part), step.edits)
-    first, *others = (value_of(part, window) for part in step.parts)
+    first, *others = map(value_of, step.parts)
     if step.name == CONV_IN and others and first.dim() == 4 and first.shape[1] > others[0].shape[1] == LATENT_CHANNELS:
         merged = _mixed(step, [first[:, :LATENT_CHANNELS], *others])
         return torch.cat([merged, first[:, LATENT_CHANNELS:]], dim=1)
@@ -120,15 +103,6 @@ def _third(tensor: Tensor, third: int | None) -> Tensor:
     return tensor[third * rows : (third + 1) * rows]
 
 
-def _is_by_place(step: Step, shape: tuple[int, ...]) -> bool:
-    """Whether each number depends on those at its own place only, in tensors of one size."""
-    if isinstance(step, Leaf):
-        return step.tensor.numel() == torch.Size(shape).numel()
-    if isinstance(step, Edited):
-        return False
-    return (step.blend.method, step.blend.calc) in _BY_PLACE and all(_is_by_place(part, shape) for part in step.parts)
-
-
 def _mixed(step: Mix, values: list[Tensor]) -> Tensor:
     a, *others = values
     blend, ratio = step.blend, step.ratios[0]
@@ -152,7 +126,7 @@ def _mixed(step: Mix, values: list[Tensor]) -> Tensor:
             return _ALL[blend.method, blend.calc](*values, *step.ratios)
 
 
-_BY_PLACE: Mapping[tuple[str, str], Callable[..., Tensor]] = MappingProxyType(
+_ALL: Mapping[tuple[str, str], Callable[..., Tensor]] = MappingProxyType(
     {
         ("merge", "normal"): methods.weighted_sum,
         ("add_difference", "normal"): methods.add_difference,
@@ -161,8 +135,7 @@ _BY_PLACE: Mapping[tuple[str, str], Callable[..., Tensor]] = MappingProxyType(
         ("sum_twice", "normal"): methods.sum_twice,
         ("scale", "normal"): methods.scaled,
         ("scale", "self"): methods.scaled,
+        ("add_difference", "smoothAdd"): smooth_add,
+        ("slerp", "normal"): methods.slerp,
     }
-)
-_ALL: Mapping[tuple[str, str], Callable[..., Tensor]] = MappingProxyType(
-    {**_BY_PLACE, ("add_difference", "smoothAdd"): smooth_add, ("slerp", "normal"): methods.slerp}
 )

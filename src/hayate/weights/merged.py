@@ -19,6 +19,8 @@ from hayate.weights.folders import find_lora, find_model
 from hayate.weights.hashes import file_sha256, model_hash, start_hash
 from hayate.weights.header import TensorInfo
 from hayate.weights.merge import Merge, open_merge
+from hayate.weights.merge_blend import blend
+from hayate.weights.merge_program import Blender
 from hayate.weights.merge_recipe import Recipe, parse_recipe
 from hayate.weights.read import Checkpoint, open_checkpoint, read_header
 from hayate.weights.write import Entry, dtype_code
@@ -110,15 +112,15 @@ def start_source_hash(source: ModelSource, cache_dir: Path | None = None) -> Fut
     return start_hash(first, cache_dir, lambda _, folder: source_hash(source, folder))
 
 
-def open_source(source: ModelSource) -> Checkpoint:
-    """The opened file, or the merge as if it were one.
+def open_source(source: ModelSource, blend: Blender = blend) -> Checkpoint:
+    """The opened file, or the merge as if it were one, whose tensors `blend` computes.
 
     Raises: UsageError where there is no file, ModelFileError; TensorMismatch for inputs of different families.
     """
-    return open_merged(source) if isinstance(source, MergedModel) else open_checkpoint(source)
+    return open_merged(source, blend) if isinstance(source, MergedModel) else open_checkpoint(source)
 
 
-def open_merged(source: MergedModel) -> MergedCheckpoint:
+def open_merged(source: MergedModel, blend: Blender = blend) -> MergedCheckpoint:
     """The merge as if it were an opened file.
 
     Raises: as `open_source` does.
@@ -126,7 +128,7 @@ def open_merged(source: MergedModel) -> MergedCheckpoint:
     inputs = dict(zip(source.recipe.inputs, source.inputs, strict=True))
     loras = dict(zip(source.recipe.loras, source.loras, strict=True))
     with ExitStack() as stack:
-        merge = stack.enter_context(open_merge(source.recipe, inputs.__getitem__, loras.__getitem__))
+        merge = stack.enter_context(open_merge(source.recipe, inputs.__getitem__, loras.__getitem__, blend))
         return MergedCheckpoint(source, merge, stack.pop_all())
 
 
@@ -155,7 +157,7 @@ class MergedCheckpoint(Checkpoint):
 
     def prefetch(self) -> None:
         for each in self.merge.sources.values():
-            each.checkpoint.prefetch()
+            each.checkpoint.read_ahead()
 
     def close(self) -> None:
         self._opened.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hayate.errors import EngineError
 
-SOURCES = ("attention.cpp", "pointwise.cpp")
+SOURCES = ("attention.cpp", "blend.cpp", "pointwise.cpp")
 HEADERS = ("lanes.h",)
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-w")

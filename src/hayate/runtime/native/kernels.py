@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hayate.errors import EngineError
+from hayate.runtime.native.blending import BlendKernel, verify
 from hayate.runtime.native.build import KernelsUnavailable, build
 from hayate.settings import load_settings
 
@@ -45,6 +46,7 @@ class Kernels:
     """Each function takes and returns CPU tensors of bf16 or fp32, and uses PyTorch's number of threads."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
+        self.blend = BlendKernel(library)
         self._attention = _by_dtype(
             library, "attention", [*[_POINTER] * 4, _SIZES, _SIZES, ctypes.c_float, ctypes.c_int]
         )
@@ -105,6 +107,7 @@ def _prepared(folder: Path) -> Kernels | str:
     try:
         found = Kernels(build(folder))
         _verify(found)
+        verify(found.blend)
     except KernelsUnavailable as error:
         return str(error)
     return found

@@ -39,9 +39,11 @@ def merge(  # noqa: PLR0917 - Typer makes a flag of each
     replaces: Replaces = False,
 ) -> None:
     """Merge models by an expression, and put LoRAs into them."""
+    from hayate.engines.blending import blend
     from hayate.weights.merge import open_merge, write_merge
     from hayate.weights.merge_metadata import merge_metadata
     from hayate.weights.merge_recipe import parse_recipe, quoted
+    from hayate.weights.narrowing import summary
     from hayate.weights.write import check_room
 
     settings = load_settings({"models_dir": models_dir, "lora_dir": lora_dir})
@@ -52,12 +54,14 @@ def merge(  # noqa: PLR0917 - Typer makes a flag of each
         recipe = parse_recipe(f"lora({recipe.text}, {uses})")
     check_room(path, 0, may_replace=replaces)  # before files are read for their hashes
     find = partial(find_model, folder=settings.models_dir, built_in=builtin_model())
-    with open_merge(recipe, find, partial(lora_path, folder=settings.lora_dir)) as merged:
+    with open_merge(recipe, find, partial(lora_path, folder=settings.lora_dir), blend) as merged:
         for note in merged.notes:
             say(note)
         metadata = merge_metadata(merged, path.stem, wanted, settings.cache_dir)
         with share_bar("merging") as on_share:
             write_merge(merged, path, dtype=wanted, metadata=metadata, may_replace=replaces, on_share=on_share)
+        for line in summary(merged.losses()):
+            say(line)
     sys.stdout.write(f"{path}\n")
 
 

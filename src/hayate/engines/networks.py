@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from hayate.engines.blending import blend
-from hayate.engines.identity import SourceId
+from hayate.engines.identity import MergedId, SourceId
 from hayate.models.clip import CLIPText, OpenCLIPText, text_encoder
 from hayate.models.config import ModelConfig
 from hayate.models.layers import skeleton
@@ -95,9 +95,11 @@ def loaders_for(preparation: Preparation) -> Loaders:
 
 @lru_cache(maxsize=64)
 def config_of(file: SourceId) -> ModelConfig:
-    """What a checkpoint is, from its header.
+    """What a checkpoint is, from its header; a merge is what its first model is.
 
     Raises: ModelFileError. Cost: milliseconds, once for every state of a file.
     """
+    if isinstance(file, MergedId):
+        return config_of(file.inputs[0])
     with open_source(file.path) as checkpoint:
         return detect_checkpoint(checkpoint)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -17,7 +19,7 @@ from hayate.models.config import ModelConfig
 from hayate.weights import merge_methods as methods
 from hayate.weights.detect import UNET_PREFIX, VAE_PREFIX
 from hayate.weights.lora import read_adapter
-from hayate.weights.merge_blend import blend, count_overflown, spread
+from hayate.weights.merge_blend import blend, count_overflown, one_thread_each, spread
 from hayate.weights.merge_inputs import (
     Source,
     check_families,
@@ -32,10 +34,13 @@ from hayate.weights.merge_methods import Span
 from hayate.weights.merge_program import Blender, Work, program_of
 from hayate.weights.merge_recipe import Blend, Model, Node, Recipe, WithLoras
 from hayate.weights.merge_steps import Edit, Edited, Leaf, Mix, Step, value_of
+from hayate.weights.narrowing import Loss
 from hayate.weights.read import TORCH_DTYPES, open_checkpoint
 from hayate.weights.write import Entry, dtype_code, write_safetensors
 
 Edits = Mapping[WithLoras, Mapping[str, tuple[Edit, ...]]]
+_AHEAD = 2
+"""Tensors that are computed while another is written."""
 _OF_SOME = frozenset({"ties", "dare"})
 """Ways that mix as many models as have a tensor."""
 
@@ -67,6 +72,13 @@ class Merge:
     def config(self) -> ModelConfig:
         return self.first.config
 
+    def losses(self) -> list[Loss]:
+        """What rounding cost the tensors that were made."""
+        return [
+            Loss(name=name, overflown=count, vanished=0, numbers=math.prod(self.shape(name)))
+            for name, count in self.overflown.items()
+        ]
+
     def shape(self, name: str) -> tuple[int, ...]:
         return info_of(name, self.sources).shape
 
@@ -76,18 +88,22 @@ class Merge:
         return wanted if wanted is not None and own.is_floating_point else own
 
     @torch.no_grad()
-    def get(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
-        """The merged tensor called `name`.
+    def get_all(self, names: Sequence[str], dtype: torch.dtype | None = None) -> list[Tensor]:
+        """The merged tensors of these names, with floating-point numbers in `dtype` where it is given.
 
-        Cost: no copy for a tensor that is some input's own; else its time, and memory for a few of its size where the
-        way to merge needs the whole tensor at once.
+        Cost: no copy for a tensor that is some input's own; else as `fill`, and memory for the results.
         """
-        wanted, step = self.dtype(name, dtype), self._step(name)
-        if isinstance(step, Leaf) and step.tensor.dtype == wanted:
-            return step.tensor.reshape(self.shape(name))
-        place = torch.empty(self.shape(name), dtype=wanted)
-        self._fill([(name, step, place)])
-        return place
+        found: dict[str, Tensor] = {}
+        wanted: list[tuple[str, Step, Tensor]] = []
+        for name in names:
+            own, step = self.dtype(name, dtype), self._step(name)
+            if isinstance(step, Leaf) and step.tensor.dtype == own:
+                found[name] = step.tensor.reshape(self.shape(name))
+            else:
+                found[name] = torch.empty(self.shape(name), dtype=own)
+                wanted.append((name, step, found[name]))
+        self._fill(wanted)
+        return [found[name] for name in names]
 
     @torch.no_grad()
     def fill(self, places: Iterable[tuple[str, Tensor]]) -> None:
@@ -187,7 +203,8 @@ def prepare_merge(
     notes = list(check_families(sources))
     names = names_of(recipe.root, sources)
     for name in names:
-        if not is_copied(name, info_of(name, sources)):
+        infos = [info for source in sources.values() if (info := source.info(name)) is not None]
+        if len({info.shape for info in infos}) > 1 and not is_copied(name, infos[0]):
             check_shape(recipe.root, name, sources)
     edits, lora_notes = _edits(recipe.root, config, loras)
     return Merge(
@@ -212,7 +229,7 @@ def write_merge(
     """Writes the merged model; without `dtype` each tensor keeps A's.
 
     Raises: OutputError, also for a path that is one of the inputs.
-    Cost: memory for two tensors and for what lies between.
+    Cost: memory for three tensors and for what lies between.
     """
     if path.resolve() in {source.checkpoint.path.resolve() for source in merge.sources.values()}:
         raise OutputError(f"{path} is one of the models to merge", hint="choose another name")
@@ -221,8 +238,8 @@ def write_merge(
     entries = [Entry(name=name, dtype=dtype_code(wanted[name]), shape=merge.shape(name)) for name in names]
     sizes = {entry.name: entry.size_bytes for entry in entries}
     whole, done = sum(sizes.values()) or 1, 0
-    with ThreadPoolExecutor(1, thread_name_prefix="merge") as worker:
-        ahead = _ahead(worker, names, lambda name: merge.get(name, dtype))
+    with one_thread_each(torch.get_num_threads()) as workers:
+        ahead = _ahead(workers, names, lambda name: merge.get_all([name], dtype)[0])
 
         def produce(name: str) -> Tensor:
             nonlocal done
@@ -277,12 +294,12 @@ def _alone(node: Blend, ratios: Sequence[float], name: str) -> int | None:
     return 1 if (node.method, node.calc) in {("merge", "normal"), ("slerp", "normal")} and ratios[0] == 1 else None
 
 
-def _ahead(worker: ThreadPoolExecutor, names: Sequence[str], make: Callable[[str], Tensor]) -> Iterator[Tensor]:
-    """The tensors in order, each computed while the one before it is written."""
-    coming = worker.submit(make, names[0]) if names else None
-    for following in [*names[1:], None]:
-        assert coming is not None
-        tensor = coming.result()
-        coming = None if following is None else worker.submit(make, following)
+def _ahead(workers: ThreadPoolExecutor, names: Sequence[str], make: Callable[[str], Tensor]) -> Iterator[Tensor]:
+    """The tensors in order, the next ones computed while one is written."""
+    coming = deque(workers.submit(make, name) for name in names[:_AHEAD])
+    for following in [*names[_AHEAD:], *[None] * len(coming)]:
+        tensor = coming.popleft().result()
+        if following is not None:
+            coming.append(workers.submit(make, following))
         yield tensor
         del tensor

@@ -61,8 +61,7 @@ def is_copied(name: str, info: TensorInfo) -> bool:
 
     Source: A1111 behaviour, which merges names with "model" in them and leaves CLIP's positions.
     """
-    is_float = info.dtype.startswith(("F", "BF"))
-    return not is_float or "model" not in name or name.endswith("position_ids") or math.prod(info.shape) == 0
+    return not info.is_float or "model" not in name or name.endswith("position_ids") or math.prod(info.shape) == 0
 
 
 def names_of(node: Node, sources: Mapping[str, Source]) -> tuple[str, ...]:

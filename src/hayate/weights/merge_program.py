@@ -99,42 +99,67 @@ def _put(step: Step, target: int, numbers: int, inputs: list[Leaf], instructions
     make = _BY_PLACE.get((step.blend.method, step.blend.calc))
     if make is None or target + len(step.parts) > MAX_REGISTERS:
         return False
-    if not all(_put(part, target + place, numbers, inputs, instructions) for place, part in enumerate(step.parts)):
-        return False
-    instructions += make(target, *step.ratios)
+    for each in (_Put(part=0, register=target), *make(target, *step.ratios)):
+        if isinstance(each, Instruction):
+            instructions.append(each)
+        elif not _put(step.parts[each.part], each.register, numbers, inputs, instructions):
+            return False
     return True
 
 
-def _weighted_sum(a: int, alpha: float) -> list[Instruction]:
-    return [Instruction(op=Op.LERP, target=a, first=a + 1, number=alpha)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Put:
+    """Puts a part of a mix into a register. Right before it is used, so that whoever loads it can use it at once."""
+
+    part: int
+    register: int
 
 
-def _add_difference(a: int, alpha: float) -> list[Instruction]:
-    difference = Instruction(op=Op.SUBTRACT, target=a + 1, first=a + 2)
-    return [difference, Instruction(op=Op.ADD, target=a, first=a + 1, number=alpha)]
+_Steps = list[_Put | Instruction]
 
 
-def _train_difference(a: int, alpha: float) -> list[Instruction]:
-    return [Instruction(op=Op.TRAIN, target=a, first=a + 1, second=a + 2, number=TRAIN_GAIN * alpha)]
+def _weighted_sum(a: int, alpha: float) -> _Steps:
+    return [_Put(part=1, register=a + 1), Instruction(op=Op.LERP, target=a, first=a + 1, number=alpha)]
 
 
-def _triple_sum(a: int, alpha: float, beta: float) -> list[Instruction]:
-    rest = Instruction(op=Op.SCALE, target=a, number=1 - alpha - beta)
-    others = ((a + 1, alpha), (a + 2, beta))
-    return [rest, *(Instruction(op=Op.ADD, target=a, first=other, number=ratio) for other, ratio in others)]
-
-
-def _sum_twice(a: int, alpha: float, beta: float) -> list[Instruction]:
+def _add_difference(a: int, alpha: float) -> _Steps:
     return [
-        Instruction(op=Op.LERP, target=a, first=other, number=ratio) for other, ratio in ((a + 1, alpha), (a + 2, beta))
+        *(_Put(part=part, register=a + part) for part in (1, 2)),
+        Instruction(op=Op.SUBTRACT, target=a + 1, first=a + 2),
+        Instruction(op=Op.ADD, target=a, first=a + 1, number=alpha),
     ]
 
 
-def _scaled(a: int, alpha: float) -> list[Instruction]:
+def _train_difference(a: int, alpha: float) -> _Steps:
+    return [
+        *(_Put(part=part, register=a + part) for part in (1, 2)),
+        Instruction(op=Op.TRAIN, target=a, first=a + 1, second=a + 2, number=TRAIN_GAIN * alpha),
+    ]
+
+
+def _triple_sum(a: int, alpha: float, beta: float) -> _Steps:
+    return [
+        Instruction(op=Op.SCALE, target=a, number=1 - alpha - beta),
+        _Put(part=1, register=a + 1),
+        Instruction(op=Op.ADD, target=a, first=a + 1, number=alpha),
+        _Put(part=2, register=a + 1),
+        Instruction(op=Op.ADD, target=a, first=a + 1, number=beta),
+    ]
+
+
+def _sum_twice(a: int, alpha: float, beta: float) -> _Steps:
+    return [
+        *_weighted_sum(a, alpha),
+        _Put(part=2, register=a + 1),
+        Instruction(op=Op.LERP, target=a, first=a + 1, number=beta),
+    ]
+
+
+def _scaled(a: int, alpha: float) -> _Steps:
     return [Instruction(op=Op.SCALE, target=a, number=alpha)] if alpha else []
 
 
-_BY_PLACE: Mapping[tuple[str, str], Callable[..., list[Instruction]]] = MappingProxyType(
+_BY_PLACE: Mapping[tuple[str, str], Callable[..., _Steps]] = MappingProxyType(
     {
         ("merge", "normal"): _weighted_sum,
         ("add_difference", "normal"): _add_difference,

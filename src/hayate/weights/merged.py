@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -17,13 +18,12 @@ from hayate.weights import merge_recipe
 from hayate.weights.detect import detect_family
 from hayate.weights.folders import find_lora, find_model
 from hayate.weights.hashes import file_sha256, model_hash, start_hash
-from hayate.weights.header import TensorInfo
 from hayate.weights.merge import Merge, open_merge
 from hayate.weights.merge_blend import blend
+from hayate.weights.merge_inputs import info_of
 from hayate.weights.merge_program import Blender
 from hayate.weights.merge_recipe import Recipe, parse_recipe
 from hayate.weights.read import Checkpoint, open_checkpoint, read_header
-from hayate.weights.write import Entry, dtype_code
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -138,7 +138,7 @@ class MergedCheckpoint(Checkpoint):
     __slots__ = ("_opened", "merge")
 
     def __init__(self, source: MergedModel, merge: Merge, opened: ExitStack) -> None:
-        tensors = {name: _info(merge, name) for name in merge.names}
+        tensors = {name: info_of(name, merge.sources) for name in merge.names}
         self.header = replace(merge.first.checkpoint.header, path=Path(source.stem), tensors=tensors)
         self.merge = merge
         self._opened = opened
@@ -148,12 +148,14 @@ class MergedCheckpoint(Checkpoint):
 
         Raises: KeyError for a name that is not in `tensors`.
         """
-        return self.get_as(name, None)
+        return self.get_all([name], None)[0]
 
-    def get_as(self, name: str, dtype: torch.dtype | None) -> Tensor:
-        if name not in self.tensors:
-            raise KeyError(name)
-        return self.merge.get(name, dtype)
+    def get_all(self, names: Sequence[str], dtype: torch.dtype | None) -> list[Tensor]:
+        """As `Checkpoint` says, in `dtype` already where it is given."""
+        for name in names:
+            if name not in self.tensors:
+                raise KeyError(name)
+        return self.merge.get_all(names, dtype)
 
     def prefetch(self) -> None:
         for each in self.merge.sources.values():
@@ -161,9 +163,3 @@ class MergedCheckpoint(Checkpoint):
 
     def close(self) -> None:
         self._opened.close()
-
-
-def _info(merge: Merge, name: str) -> TensorInfo:
-    """As a file of the merge would have it."""
-    entry = Entry(name=name, dtype=dtype_code(merge.dtype(name)), shape=merge.shape(name))
-    return TensorInfo(dtype=entry.dtype, shape=entry.shape, start=0, end=entry.size_bytes)

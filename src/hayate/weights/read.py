@@ -9,7 +9,7 @@ import stat
 import struct
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,12 +110,12 @@ class Checkpoint:
         count = info.size_bytes // dtype.itemsize
         return torch.frombuffer(self._mapping(), dtype=dtype, count=count, offset=info.start).reshape(info.shape)
 
-    def get_as(self, name: str, dtype: torch.dtype | None) -> Tensor:
-        """The tensor called `name` for a place of type `dtype`, in whose type it need not be yet: that copy is the
-        caller's, who may have to move it as well.
+    def get_all(self, names: Sequence[str], dtype: torch.dtype | None) -> list[Tensor]:
+        """The tensors of these names, for places of type `dtype`, in whose type they need not be yet: that copy is the
+        caller's, who may have to move them as well.
         """
         del dtype
-        return self.get(name)
+        return [self.get(name) for name in names]
 
     def extent(self, name: str) -> Extent:
         """Where the tensor called `name` is, for whoever reads it without the mapping, while this is open."""

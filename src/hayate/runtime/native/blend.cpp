@@ -39,38 +39,65 @@ struct Job {
 
 int64_t size_of(int32_t type) { return type == FP32 ? 4 : 2; }
 
-__m512 load(const char* from, int32_t type, int64_t place) {
-    if (type == FP32) return _mm512_loadu_ps((const float*)from + place);
-    const __m256i halves = _mm256_loadu_si256((const __m256i*)((const uint16_t*)from + place));
-    return type == FP16 ? _mm512_cvtph_ps(halves) : _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+// Where an operand's numbers come from: a register, or an input of one of three types.
+struct FromFp32 {
+    const float* from;
+    __m512 at(int64_t i) const { return _mm512_loadu_ps(from + i); }
+};
+struct FromFp16 {
+    const uint16_t* from;
+    __m512 at(int64_t i) const { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)(from + i))); }
+};
+struct FromBf16 {
+    const uint16_t* from;
+    __m512 at(int64_t i) const { return Bf16::load(from + i); }
+};
+
+template <class Step>
+void over_block(Step step) {
+    for (int64_t i = 0; i < BLOCK; i += LANES) step(i);
 }
 
-// To the nearest, ties to even, as PyTorch rounds; the processor's own instruction would take the smallest for zero.
-__m256i to_bf16(__m512 x) {
-    const __m512i bits = _mm512_castps_si512(x), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
-    const __mmask16 is_nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-    return _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(_mm512_srli_epi32(rounded, 16), is_nan, _mm512_set1_epi32(0x7FC0)));
+template <class From>
+void combine(const Instruction& each, float* to, From other) {
+    const __m512 number = _mm512_set1_ps(each.number), less = _mm512_set1_ps(each.number - 1.0f);
+    const auto own = [to](int64_t i) { return _mm512_load_ps(to + i); };
+    const auto put = [to](int64_t i, __m512 x) { _mm512_store_ps(to + i, x); };
+    switch (each.op) {
+    case LOAD: return over_block([=](int64_t i) { put(i, other.at(i)); });
+    case ADD: return over_block([=](int64_t i) { put(i, _mm512_fmadd_ps(other.at(i), number, own(i))); });
+    case SUBTRACT: return over_block([=](int64_t i) { put(i, _mm512_sub_ps(own(i), other.at(i))); });
+    case LERP: // from the nearer end, as PyTorch does, so that both ends are met exactly
+        if (std::abs(each.number) < 0.5f) return over_block([=](int64_t i) {
+            const __m512 start = own(i);
+            put(i, _mm512_fmadd_ps(number, _mm512_sub_ps(other.at(i), start), start));
+        });
+        return over_block([=](int64_t i) {
+            const __m512 end = other.at(i);
+            put(i, _mm512_fmadd_ps(less, _mm512_sub_ps(end, own(i)), end));
+        });
+    }
 }
 
-// Which finite numbers have no finite neighbour in the narrower type.
-__mmask16 overflows(__m512 x, __m512 limit) {
-    const __m512 size = _mm512_abs_ps(x);
-    return _mm512_cmp_ps_mask(size, limit, _CMP_GE_OQ) & _mm512_cmp_ps_mask(size, _mm512_set1_ps(INFINITY), _CMP_LT_OQ);
-}
-
-int64_t store_halves(const float* from, uint16_t* to, int64_t count, int32_t type, bool is_streamed) {
-    const __m512 limit = _mm512_castsi512_ps(_mm512_set1_epi32(type == FP16 ? 0x477FF000 : 0x7F7F8000)); // 65520, 3.396e38
+int64_t count_overflown(const float* from, int64_t count, float limit) {
     int64_t overflown = 0;
+    for (int64_t i = 0; i < count; ++i) overflown += std::abs(from[i]) >= limit && std::isfinite(from[i]);
+    return overflown;
+}
+
+// Stores to the nearest, ties to even; returns how many finite numbers became infinite.
+int64_t store_halves(const float* from, uint16_t* to, int64_t count, int32_t type, bool is_streamed) {
+    __m512 largest = _mm512_setzero_ps();
     for (int64_t i = 0; i < count; i += LANES) {
         const __mmask16 mask = first_lanes(count - i);
         const __m512 x = _mm512_maskz_loadu_ps(mask, from + i);
-        const __m256i halves = type == FP16 ? _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC) : to_bf16(x);
-        if (const __mmask16 lost = overflows(x, limit)) overflown += __builtin_popcount(lost);
+        const __m256i halves = type == FP16 ? _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC) : (__m256i)_mm512_cvtneps_pbh(x);
+        largest = _mm512_max_ps(largest, _mm512_abs_ps(x));
         if (is_streamed && count - i >= LANES) _mm256_stream_si256((__m256i*)(to + i), halves);
         else _mm256_mask_storeu_epi16(to + i, mask, halves);
     }
-    return overflown;
+    const float limit = type == FP16 ? 65520.0f : 3.3961775e38f; // half-way between the largest number and what would follow
+    return _mm512_reduce_max_ps(largest) < limit ? 0 : count_overflown(from, count, limit);
 }
 
 void store_floats(const float* from, float* to, int64_t count, bool is_streamed) {
@@ -79,16 +106,6 @@ void store_floats(const float* from, float* to, int64_t count, bool is_streamed)
         const __m512 x = _mm512_maskz_loadu_ps(mask, from + i);
         if (is_streamed && count - i >= LANES) _mm512_stream_ps(to + i, x);
         else _mm512_mask_storeu_ps(to + i, mask, x);
-    }
-}
-
-// PyTorch's `lerp`: from the nearer end, so that both ends are met exactly.
-void lerp(float* a, const float* b, float weight) {
-    const bool is_near = std::abs(weight) < 0.5f;
-    const __m512 factor = _mm512_set1_ps(is_near ? weight : weight - 1.0f);
-    for (int64_t i = 0; i < BLOCK; i += LANES) {
-        const __m512 start = _mm512_load_ps(a + i), end = _mm512_load_ps(b + i);
-        _mm512_store_ps(a + i, _mm512_fmadd_ps(factor, _mm512_sub_ps(end, start), is_near ? start : end));
     }
 }
 
@@ -103,26 +120,30 @@ void train(float* a, const float* b, const float* c, float number) {
     }
 }
 
-void run(const Instruction& each, float* registers, const char* raw, const Input* inputs, int64_t place) {
-    float *to = registers + each.target * BLOCK, *first = registers + each.first * BLOCK, *second = registers + each.second * BLOCK;
-    const __m512 number = _mm512_set1_ps(each.number);
-    const char* from = raw + each.first * CHUNK * WIDEST;
-    switch (each.op) {
-    case LERP: return lerp(to, first, each.number);
-    case TRAIN: return train(to, first, second, each.number);
-    case LOAD:
-        for (int64_t i = 0; i < BLOCK; i += LANES) _mm512_store_ps(to + i, load(from, inputs[each.first].type, place + i));
-        return;
-    case ADD:
-        for (int64_t i = 0; i < BLOCK; i += LANES)
-            _mm512_store_ps(to + i, _mm512_fmadd_ps(_mm512_load_ps(first + i), number, _mm512_load_ps(to + i)));
-        return;
-    case SUBTRACT:
-        for (int64_t i = 0; i < BLOCK; i += LANES)
-            _mm512_store_ps(to + i, _mm512_sub_ps(_mm512_load_ps(to + i), _mm512_load_ps(first + i)));
-        return;
-    case SCALE:
-        for (int64_t i = 0; i < BLOCK; i += LANES) _mm512_store_ps(to + i, _mm512_mul_ps(_mm512_load_ps(to + i), number));
+// Instructions that take an input right after it was loaded take it from there.
+bool uses_at_once(const Instruction& load, const Instruction& next) {
+    return load.op == LOAD && next.first == load.target && (next.op == LERP || next.op == ADD || next.op == SUBTRACT);
+}
+
+void run(const Instruction* program, int64_t count, float* registers, const char* raw, const Input* inputs, int64_t place) {
+    for (int64_t n = 0; n < count; ++n) {
+        const Instruction& load = program[n];
+        const Instruction& each = n + 1 < count && uses_at_once(load, program[n + 1]) ? program[++n] : load;
+        float *to = registers + each.target * BLOCK, *first = registers + each.first * BLOCK;
+        if (load.op == LOAD) {
+            const char* from = raw + load.first * CHUNK * WIDEST;
+            const int32_t type = inputs[load.first].type;
+            if (type == FP32) combine(each, to, FromFp32{(const float*)from + place});
+            else if (type == FP16) combine(each, to, FromFp16{(const uint16_t*)from + place});
+            else combine(each, to, FromBf16{(const uint16_t*)from + place});
+        } else if (each.op == TRAIN) {
+            train(to, first, registers + each.second * BLOCK, each.number);
+        } else if (each.op == SCALE) {
+            const __m512 number = _mm512_set1_ps(each.number);
+            over_block([=](int64_t i) { _mm512_store_ps(to + i, _mm512_mul_ps(_mm512_load_ps(to + i), number)); });
+        } else {
+            combine(each, to, FromFp32{first});
+        }
     }
 }
 
@@ -158,7 +179,7 @@ int64_t blend_chunk(Job& job, const Input* inputs, const Instruction* program, W
     const bool is_streamed = job.is_streamed && (uintptr_t)to % 64 == 0;
     for (int64_t block = 0; block < count; block += BLOCK) {
         const int64_t numbers = std::min(BLOCK, count - block);
-        for (int64_t n = 0; n < job.instructions; ++n) run(program[n], own.registers, own.raw, inputs, block);
+        run(program, job.instructions, own.registers, own.raw, inputs, block);
         if (job.type == FP32) store_floats(own.registers, (float*)to + block, numbers, is_streamed);
         else overflown += store_halves(own.registers, (uint16_t*)to + block, numbers, job.type, is_streamed);
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ import typer
 from hayate.errors import UnknownName, UsageError
 from hayate.settings import load_settings
 from hayate.weights.builtin import builtin_model
-from hayate.weights.folders import find_lora, find_model
+from hayate.weights.folders import RECIPES, find_lora, find_model
 
 if TYPE_CHECKING:
     import torch
@@ -30,8 +30,11 @@ Replaces = Annotated[bool, typer.Option("--replace", help="Write over a file tha
 
 
 def merge(  # noqa: PLR0917 - Typer makes a flag of each
-    expression: Annotated[str, typer.Argument(help='Such as "merge(A, B, 0.35)"; a lone name converts a model.')],
-    output: Output,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The model to write; with .recipe its recipe only.")],
+    expression: Annotated[
+        str | None, typer.Argument(help='Such as "merge(A, B, 0.35)", or a saved one\'s name; a lone name converts.')
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A file that the expression is in.")] = None,
     dtype: DType = "keep",
     lora: Annotated[list[str] | None, typer.Option(metavar="NAME:STRENGTH", help="A LoRA for its weights.")] = None,
     models_dir: ModelsDir = None,
@@ -39,30 +42,45 @@ def merge(  # noqa: PLR0917 - Typer makes a flag of each
     replaces: Replaces = False,
 ) -> None:
     """Merge models by an expression, and put LoRAs into them."""
-    from hayate.engines.blending import blend
+    from hayate.engines.blending import blend_once
     from hayate.weights.merge import open_merge, write_merge
     from hayate.weights.merge_metadata import merge_metadata
-    from hayate.weights.merge_recipe import parse_recipe, quoted
     from hayate.weights.narrowing import summary
+    from hayate.weights.recipes import full_recipe, write_recipe
     from hayate.weights.write import check_room
 
     settings = load_settings({"models_dir": models_dir, "lora_dir": lora_dir})
-    wanted, path = torch_dtype(dtype), with_suffix(output)
-    recipe = parse_recipe(expression)
-    if lora:
-        uses = ", ".join(f"{quoted(name)}, {strength!r}" for name, strength in map(name_and_strength, lora))
-        recipe = parse_recipe(f"lora({recipe.text}, {uses})")
+    wanted, path = torch_dtype(dtype), output if output.suffix.lower() in RECIPES else with_suffix(output)
+    text = _expression(expression, recipe, lora or ())
+    full = full_recipe(text, settings.models_dir, builtin_model())
     check_room(path, 0, may_replace=replaces)  # before files are read for their hashes
     find = partial(find_model, folder=settings.models_dir, built_in=builtin_model())
-    with open_merge(recipe, find, partial(lora_path, folder=settings.lora_dir), blend) as merged:
+    with open_merge(full, find, partial(lora_path, folder=settings.lora_dir), blend_once) as merged:
         for note in merged.notes:
             say(note)
-        metadata = merge_metadata(merged, path.stem, wanted, settings.cache_dir)
-        with share_bar("merging") as on_share:
-            write_merge(merged, path, dtype=wanted, metadata=metadata, may_replace=replaces, on_share=on_share)
+        if path.suffix.lower() in RECIPES:
+            write_recipe(full, path, may_replace=replaces)
+        else:
+            metadata = merge_metadata(merged, path.stem, wanted, settings.cache_dir)
+            with share_bar("merging") as on_share:
+                write_merge(merged, path, dtype=wanted, metadata=metadata, may_replace=replaces, on_share=on_share)
         for line in summary(merged.losses()):
             say(line)
     sys.stdout.write(f"{path}\n")
+
+
+def _expression(expression: str | None, file: Path | None, loras: Sequence[str]) -> str:
+    """What to merge, with LoRAs in it. Raises: UsageError unless exactly one of the first is given, BrokenFile."""
+    from hayate.weights.merge_recipe import parse_recipe, quoted
+    from hayate.weights.recipes import read_recipe
+
+    if (expression is None) == (file is None):
+        raise UsageError("what to merge is not said once", hint='give an expression, "merge(A, B, 0.35)", or --recipe')
+    text = read_recipe(file) if file is not None else expression or ""
+    if not loras:
+        return text
+    uses = ", ".join(f"{quoted(name)}, {strength!r}" for name, strength in map(name_and_strength, loras))
+    return f"lora({parse_recipe(text).text}, {uses})"
 
 
 def name_and_strength(text: str) -> tuple[str, float]:

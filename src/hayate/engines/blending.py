@@ -11,7 +11,7 @@ import torch
 from hayate.errors import BrokenFile
 from hayate.runtime.native.blending import INPUT, INSTRUCTION, JOB, TYPES, BlendKernel, UnreadInput
 from hayate.runtime.native.build import KernelsUnavailable
-from hayate.runtime.native.kernels import kernels
+from hayate.runtime.native.kernels import are_compiled, kernels
 from hayate.weights import merge_blend
 from hayate.weights.header import AGAIN
 from hayate.weights.merge_program import Blender, Instruction, Work
@@ -28,6 +28,16 @@ def blend(works: Sequence[Work]) -> Sequence[int]:
     Cost: the first time ever, some seconds for compiling.
     """
     return _fastest()(works)
+
+
+def blend_once(works: Sequence[Work]) -> Sequence[int]:
+    """As `blend`, for merges that are not worth waiting for a compiler."""
+    return blend(works) if _is_ready() else merge_blend.blend(works)
+
+
+@cache
+def _is_ready() -> bool:
+    return are_compiled()
 
 
 @cache

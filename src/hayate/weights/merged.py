@@ -22,8 +22,9 @@ from hayate.weights.merge import Merge, open_merge
 from hayate.weights.merge_blend import blend
 from hayate.weights.merge_inputs import info_of
 from hayate.weights.merge_program import Blender
-from hayate.weights.merge_recipe import Recipe, parse_recipe
+from hayate.weights.merge_recipe import Recipe, quoted
 from hayate.weights.read import Checkpoint, open_checkpoint, read_header
+from hayate.weights.recipes import full_recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,7 +78,7 @@ def find_source(
     loras_dir: Path | None = None,
     allows_paths: bool = True,
 ) -> ModelSource:
-    """The file that `name` means, as `find_model` finds it, or the merge that it describes.
+    """The file that `name` means, as `find_model` finds it, or the merge that it describes or that is saved under it.
 
     A file of that very name is the file.
     Raises: UnknownName, which lists the nearest names; UsageError for a recipe that can't be read; ModelFileError for
@@ -86,9 +87,8 @@ def find_source(
     try:
         return find_model(name, folder, built_in, allows_paths=allows_paths)
     except UnknownName:
-        if not is_recipe(name):
-            raise
-    recipe = parse_recipe(name)
+        text = name if is_recipe(name) else quoted(name)
+    recipe = full_recipe(text, folder, built_in, allows_paths=allows_paths)
     inputs = tuple(find_model(each, folder, built_in, allows_paths=allows_paths) for each in recipe.inputs)
     loras = tuple(find_lora(each, loras_dir or folder) for each in recipe.loras)
     family = detect_family(read_header(inputs[0]).tensors, source=str(inputs[0]))

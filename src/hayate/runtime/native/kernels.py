@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hayate.errors import EngineError
 from hayate.runtime.native.blending import BlendKernel, verify
-from hayate.runtime.native.build import KernelsUnavailable, build
+from hayate.runtime.native.build import KernelsUnavailable, build, is_built
 from hayate.settings import load_settings
 
 DTYPES = {torch.bfloat16: "bf16", torch.float32: "fp32"}
@@ -27,10 +27,15 @@ def kernels() -> Kernels:
 
     Raises: KernelsUnavailable with the reason, at every call.
     """
-    found = _prepared(load_settings().cache_dir / "native")
+    found = _prepared(_folder())
     if isinstance(found, str):
         raise KernelsUnavailable(found)
     return found
+
+
+def are_compiled() -> bool:
+    """Whether `kernels` would give some without compiling them."""
+    return is_built(_folder())
 
 
 def refusal() -> str | None:
@@ -100,6 +105,10 @@ class Kernels:
         pointers = [None if each is None else each.data_ptr() for each in (x, shift, *affine, out)]
         _check(self._group_norm[x.dtype](*pointers, sizes, eps, is_activated, torch.get_num_threads()))
         return out
+
+
+def _folder() -> Path:
+    return load_settings().cache_dir / "native"
 
 
 @cache

@@ -45,7 +45,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def merged(folder: Path, tmp_path: Path) -> Run:
+def merged(folder: Path) -> Run:
+    """Merges without a file."""
+
+    def run(text: str, home: Path = folder, **how) -> dict[str, Tensor]:
+        with opened(text, home) as merge:
+            return dict(zip(merge.names, merge.get_all(merge.names, **how), strict=True))
+
+    return run
+
+
+@pytest.fixture
+def written(folder: Path, tmp_path: Path) -> Run:
     """Merges into a file, and reads it with the library of the format."""
 
     def run(text: str, home: Path = folder, **how) -> dict[str, Tensor]:
@@ -75,8 +86,8 @@ def rewrite(folder: Path, source: Path, name: str, change: Callable[[dict[str, T
     save_file(tensors, folder / f"{name}.safetensors")
 
 
-def test_a_weighted_sum_is_the_one_of_float64_in_every_tensor(folder: Path, merged: Run) -> None:
-    result = merged("merge(A, B, 0.35)", dtype=torch.float32)
+def test_a_weighted_sum_is_the_one_of_float64_in_every_tensor(folder: Path, written: Run) -> None:
+    result = written("merge(A, B, 0.35)", dtype=torch.float32)
     a, b = arrays(folder, "A", "B")
     assert result.keys() == a.keys()
     for name, tensor in result.items():
@@ -93,9 +104,9 @@ def test_nested_expressions_are_rounded_once(folder: Path, merged: Run) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_the_ends_are_the_inputs_to_the_bit(folder: Path, merged: Run, dtype: torch.dtype) -> None:
+def test_the_ends_are_the_inputs_to_the_bit(folder: Path, written: Run, dtype: torch.dtype) -> None:
     for text, name in (("merge(A, B, 0)", "A"), ("merge(A, B, 1)", "B"), ("slerp(A, B, 1)", "B"), ("C", "C")):
-        result = merged(text, dtype=dtype)
+        result = written(text, dtype=dtype)
         for key, tensor in load_file(folder / f"{name}.safetensors").items():
             assert torch.equal(result[key], tensor.to(dtype))
 
@@ -153,7 +164,7 @@ def test_dare_is_the_same_for_a_seed_and_another_for_another(merged: Run) -> Non
     assert not torch.equal(one, other)
 
 
-def test_positions_whole_numbers_and_markers_are_as(folder: Path, tmp_path: Path, merged: Run) -> None:
+def test_positions_whole_numbers_and_markers_are_as(folder: Path, tmp_path: Path, written: Run) -> None:
     def add(value: int) -> Callable[[dict[str, Tensor]], None]:
         def change(tensors: dict[str, Tensor]) -> None:
             tensors[CLIP + "embeddings.position_ids"] = torch.full((1, 77), value)
@@ -164,14 +175,14 @@ def test_positions_whole_numbers_and_markers_are_as(folder: Path, tmp_path: Path
 
     for value, name in ((3, "A"), (4, "B")):
         rewrite(tmp_path, folder / f"{name}.safetensors", name, add(value))
-    result = merged("merge(A, B, 0.5)", tmp_path)
+    result = written("merge(A, B, 0.5)", tmp_path)
     assert result[CLIP + "embeddings.position_ids"].eq(3).all()
     assert result[CLIP + "embeddings.position_ids"].dtype == torch.int64
     assert result["marker"].eq(3).all()
     assert not any(name.startswith("model_ema.") for name in result)
 
 
-def test_what_b_lacks_is_as_and_what_a_lacks_is_bs_with_a_note(folder: Path, tmp_path: Path, merged: Run) -> None:
+def test_what_b_lacks_is_as_and_what_a_lacks_is_bs_with_a_note(folder: Path, tmp_path: Path, written: Run) -> None:
     lost = UNET_PREFIX + "out.2.bias"
     rewrite(tmp_path, folder / "A.safetensors", "A", lambda tensors: None)
     rewrite(tmp_path, folder / "B.safetensors", "B", lambda tensors: [tensors.pop(lost)].clear())
@@ -180,7 +191,7 @@ def test_what_b_lacks_is_as_and_what_a_lacks_is_bs_with_a_note(folder: Path, tmp
         with opened(text, tmp_path) as merge:
             assert len(merge.notes) == 1
             assert "not in 'B'" in merge.notes[0]
-        assert torch.equal(merged(text, tmp_path)[lost], a[lost])
+        assert torch.equal(written(text, tmp_path)[lost], a[lost])
     with opened("add_difference(B, A, A, 1)", tmp_path) as merge:
         assert lost not in merge.names
 
@@ -269,10 +280,10 @@ def test_another_prediction_is_a_note(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", list(Family))
-def test_models_of_every_family_merge_and_are_still_of_it(tmp_path: Path, merged: Run, family: Family) -> None:
+def test_models_of_every_family_merge_and_are_still_of_it(tmp_path: Path, written: Run, family: Family) -> None:
     config = write_tiny(tmp_path / "A.safetensors", family)
     write_tiny(tmp_path / "B.safetensors", family, seed=1)
-    merged("merge(A, B, 0.3, mbw=GRAD_A)", tmp_path)
+    written("merge(A, B, 0.3, mbw=GRAD_A)", tmp_path)
     with open_checkpoint(tmp_path / "out.safetensors") as checkpoint:
         assert detect_checkpoint(checkpoint) == config
 
@@ -313,11 +324,11 @@ def test_an_unusual_models_declaration_is_kept(folder: Path, tmp_path: Path) -> 
     assert "secret" not in metadata
 
 
-def test_no_input_is_written_over_and_none_changes(folder: Path, merged: Run) -> None:
+def test_no_input_is_written_over_and_none_changes(folder: Path, written: Run) -> None:
     before = [file_sha256(folder / f"{name}.safetensors") for name in "AB"]
     with opened("merge(A, B, 0.5)", folder) as merge, pytest.raises(OutputError, match="one of the models"):
         write_merge(merge, folder / "B.safetensors", may_replace=True)
-    merged("merge(A, B, 0.5)")
+    written("merge(A, B, 0.5)")
     assert [file_sha256(folder / f"{name}.safetensors") for name in "AB"] == before
 
 
@@ -395,7 +406,7 @@ def test_a_folder_that_cannot_be_written_is_told(folder: Path, tmp_path: Path) -
         write_merge(merge, tmp_path / "nowhere" / "out.safetensors")
 
 
-def test_as_many_tensors_are_made_as_there_are_and_one_ahead(folder: Path, tmp_path: Path) -> None:
+def test_as_many_tensors_are_made_as_there_are(folder: Path, tmp_path: Path) -> None:
     shares: list[float] = []
     with opened("merge(A, B, 0.5)", folder) as merge:
         write_merge(merge, tmp_path / "out.safetensors", on_share=shares.append)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 
@@ -40,7 +41,8 @@ from hayate.weights.write import Entry, dtype_code, write_safetensors
 
 Edits = Mapping[WithLoras, Mapping[str, tuple[Edit, ...]]]
 _AHEAD = 2
-"""Tensors that are computed while another is written."""
+"""Batches of tensors that are computed while another is written."""
+_BATCH_BYTES = 1 << 22
 _OF_SOME = frozenset({"ties", "dare"})
 """Ways that mix as many models as have a tensor."""
 
@@ -229,7 +231,7 @@ def write_merge(
     """Writes the merged model; without `dtype` each tensor keeps A's.
 
     Raises: OutputError, also for a path that is one of the inputs.
-    Cost: memory for three tensors and for what lies between.
+    Cost: memory for three tensors, or three batches of small ones, and for what lies between.
     """
     if path.resolve() in {source.checkpoint.path.resolve() for source in merge.sources.values()}:
         raise OutputError(f"{path} is one of the models to merge", hint="choose another name")
@@ -239,7 +241,7 @@ def write_merge(
     sizes = {entry.name: entry.size_bytes for entry in entries}
     whole, done = sum(sizes.values()) or 1, 0
     with one_thread_each(torch.get_num_threads()) as workers:
-        ahead = _ahead(workers, names, lambda name: merge.get_all([name], dtype)[0])
+        ahead = _ahead(workers, _batches(names, sizes), lambda batch: merge.get_all(batch, dtype))
 
         def produce(name: str) -> Tensor:
             nonlocal done
@@ -294,12 +296,24 @@ def _alone(node: Blend, ratios: Sequence[float], name: str) -> int | None:
     return 1 if (node.method, node.calc) in {("merge", "normal"), ("slerp", "normal")} and ratios[0] == 1 else None
 
 
-def _ahead(workers: ThreadPoolExecutor, names: Sequence[str], make: Callable[[str], Tensor]) -> Iterator[Tensor]:
+def _batches(names: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
+    """The names in order, so many together that threads need not hand over every bias by itself."""
+    batch: list[str] = []
+    for name in names:
+        batch.append(name)
+        if sum(sizes[each] for each in batch) >= _BATCH_BYTES:
+            yield batch
+            batch = []
+    yield batch
+
+
+def _ahead(
+    workers: ThreadPoolExecutor, batches: Iterator[list[str]], make: Callable[[list[str]], list[Tensor]]
+) -> Iterator[Tensor]:
     """The tensors in order, the next ones computed while one is written."""
-    coming = deque(workers.submit(make, name) for name in names[:_AHEAD])
-    for following in [*names[_AHEAD:], *[None] * len(coming)]:
-        tensor = coming.popleft().result()
-        if following is not None:
-            coming.append(workers.submit(make, following))
-        yield tensor
-        del tensor
+    coming = deque(workers.submit(make, batch) for batch in islice(batches, _AHEAD))
+    while coming:
+        tensors = deque(coming.popleft().result())
+        coming += (workers.submit(make, batch) for batch in islice(batches, 1))
+        while tensors:
+            yield tensors.popleft()

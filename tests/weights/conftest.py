@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,10 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def merged(three: Path) -> Run:
     """Merges without a file."""
 
-    def run(text: str, home: Path = three, **how) -> dict[str, Tensor]:
+    def run(text: str, home: Path = three, names: Sequence[str] = (), **how) -> dict[str, Tensor]:
         with opened(text, home) as merge:
-            return dict(zip(merge.names, merge.get_all(merge.names, **how), strict=True))
+            wanted = names or merge.names
+            return dict(zip(wanted, merge.get_all(wanted, **how), strict=True))
 
     return run
 

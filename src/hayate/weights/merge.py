@@ -34,7 +34,8 @@ from hayate.weights.merge_inputs import (
 from hayate.weights.merge_methods import Span
 from hayate.weights.merge_program import Blender, Work, program_of
 from hayate.weights.merge_recipe import Blend, Model, Node, Recipe, WithLoras
-from hayate.weights.merge_steps import Edit, Edited, Leaf, Mix, Step, value_of
+from hayate.weights.merge_rows import column_sums, value_of, windows
+from hayate.weights.merge_steps import Edit, Edited, Leaf, Mix, Step, shape_of
 from hayate.weights.narrowing import Loss
 from hayate.weights.read import TORCH_DTYPES, open_checkpoint
 from hayate.weights.write import Entry, dtype_code, write_safetensors
@@ -88,6 +89,10 @@ class Merge:
         """The type a tensor gets: `wanted` where it holds floating-point numbers, else its own in the first input."""
         own = getattr(torch, TORCH_DTYPES[info_of(name, self.sources).dtype])
         return wanted if wanted is not None and own.is_floating_point else own
+
+    def get(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        """The merged tensor called `name`, as `get_all` gives it."""
+        return self.get_all([name], dtype)[0]
 
     @torch.no_grad()
     def get_all(self, names: Sequence[str], dtype: torch.dtype | None = None) -> list[Tensor]:
@@ -172,13 +177,10 @@ class Merge:
             steps = [self._resolve(part, name) for part in node.parts]
             if any(step is None for step in steps):
                 continue
-            a, b = (value_of(step) for step in steps if step is not None)
-            if a.dim() == 0:
-                continue
-            a = a[:, : b.shape[1]] if a.dim() == b.dim() == 4 else a  # of an inpainting model
-            b = b.reshape(a.shape)
-            is_a = node.calc == "cosineA"
-            yield methods.column_cosines(a, b) if is_a else methods.similarities(a, b, is_normalised=False)
+            sums = column_sums([step for step in steps if step is not None])
+            if sums is not None:
+                is_a = node.calc == "cosineA"
+                yield methods.column_cosines(sums) if is_a else methods.similarities(sums, is_normalised=False)
 
 
 @contextmanager
@@ -280,9 +282,14 @@ def _lora_nodes(node: Node) -> Iterator[WithLoras]:
 def _fill_whole(wanted: tuple[str, Step, Tensor]) -> tuple[str, int]:
     """Makes a tensor of which each number depends on others as well; its name, and how many became infinite."""
     name, step, place = wanted
-    value = (step.tensor if isinstance(step, Leaf) else value_of(step)).reshape(place.shape)
-    place.copy_(value)
-    return name, count_overflown(value, place) if place.element_size() < value.element_size() else 0
+    value, overflown = value_of(step), 0
+    shape = shape_of(step)
+    target = place.view(shape)
+    for rows in windows(shape):
+        part = value(rows)
+        target[rows if shape else ...].copy_(part)
+        overflown += count_overflown(part, target[rows if shape else ...]) if place.element_size() < 4 else 0
+    return name, overflown
 
 
 def _alone(node: Blend, ratios: Sequence[float], name: str) -> int | None:

@@ -87,8 +87,7 @@ def program_of(step: Step, numbers: int) -> Program | None:
 def _put(step: Step, target: int, numbers: int, inputs: list[Leaf], instructions: list[Instruction]) -> bool:
     """Adds what puts a step's value into the register `target`, using those above it; whether that is possible."""
     if isinstance(step, Leaf):
-        info = step.source.info(step.name)
-        if info is None or math.prod(info.shape) != numbers:
+        if math.prod(step.shape) != numbers:
             return False
         if step not in inputs:
             inputs.append(step)

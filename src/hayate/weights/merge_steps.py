@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
-import torch
 from torch import Tensor
 
-from hayate.weights import merge_methods as methods
 from hayate.weights.lora import Change
 from hayate.weights.lora_kinds import delta_of
-from hayate.weights.merge_inputs import CONV_IN, LATENT_CHANNELS, Source
+from hayate.weights.merge_inputs import Source
 from hayate.weights.merge_methods import Span
 from hayate.weights.merge_recipe import Blend
-from hayate.weights.merge_smooth import smooth_add
 from hayate.weights.read import Extent
 
 
@@ -29,6 +25,12 @@ class Leaf:
     @property
     def tensor(self) -> Tensor:
         return self.source.get(self.name)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        info = self.source.info(self.name)
+        assert info is not None, self.name
+        return info.shape
 
     @property
     def extent(self) -> Extent:
@@ -67,17 +69,11 @@ class Edited:
 Step = Leaf | Mix | Edited
 
 
-def value_of(step: Step) -> Tensor:
-    """A step's tensor in float32."""
-    if isinstance(step, Leaf):
-        return step.tensor.float()
-    if isinstance(step, Edited):
-        return edited(value_of(step.part), step.edits)
-    first, *others = map(value_of, step.parts)
-    if step.name == CONV_IN and others and first.dim() == 4 and first.shape[1] > others[0].shape[1] == LATENT_CHANNELS:
-        merged = _mixed(step, [first[:, :LATENT_CHANNELS], *others])
-        return torch.cat([merged, first[:, LATENT_CHANNELS:]], dim=1)
-    return _mixed(step, [first, *(other.reshape(first.shape) for other in others)])
+def shape_of(step: Step) -> tuple[int, ...]:
+    """That of a step's tensor, which is its first part's."""
+    while not isinstance(step, Leaf):
+        step = step.part if isinstance(step, Edited) else step.parts[0]
+    return step.shape
 
 
 def edited(clean: Tensor, edits: Sequence[Edit]) -> Tensor:
@@ -101,41 +97,3 @@ def _third(tensor: Tensor, third: int | None) -> Tensor:
         return tensor
     rows = tensor.shape[0] // 3
     return tensor[third * rows : (third + 1) * rows]
-
-
-def _mixed(step: Mix, values: list[Tensor]) -> Tensor:
-    a, *others = values
-    blend, ratio = step.blend, step.ratios[0]
-    match blend.method, blend.calc:
-        case "merge", "cosineA" | "cosineB":
-            mix = methods.cosine_a if blend.calc == "cosineA" else methods.cosine_b
-            return mix(a, others[0], ratio, step.span)
-        case "merge", "tensor" | "tensor2":
-            divide = methods.tensor_rows if blend.calc == "tensor" else methods.tensor_columns
-            return divide(a, others[0], ratio, blend.option("beta")) if a.dim() else a
-        case "add_difference", "extract":
-            b, c = others
-            return methods.extract(a, b, c, ratio, beta=blend.option("beta"), gamma=blend.option("gamma"))
-        case "ties", _:
-            return methods.ties(a, others, ratio, blend.option("keep"))
-        case "dare", _:
-            drop, seed = blend.option("drop"), int(blend.option("seed"))
-            masks = [methods.kept_at_random(a.shape, drop, seed, step.name, each) for each in range(len(others))]
-            return methods.dare(a, others, ratio, drop, masks)
-        case _:
-            return _ALL[blend.method, blend.calc](*values, *step.ratios)
-
-
-_ALL: Mapping[tuple[str, str], Callable[..., Tensor]] = MappingProxyType(
-    {
-        ("merge", "normal"): methods.weighted_sum,
-        ("add_difference", "normal"): methods.add_difference,
-        ("add_difference", "trainDifference"): methods.train_difference,
-        ("triple_sum", "normal"): methods.triple_sum,
-        ("sum_twice", "normal"): methods.sum_twice,
-        ("scale", "normal"): methods.scaled,
-        ("scale", "self"): methods.scaled,
-        ("add_difference", "smoothAdd"): smooth_add,
-        ("slerp", "normal"): methods.slerp,
-    }
-)

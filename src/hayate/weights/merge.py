@@ -288,7 +288,7 @@ def _fill_whole(wanted: tuple[str, Step, Tensor]) -> tuple[str, int]:
     for rows in windows(shape):
         part = value(rows)
         target[rows if shape else ...].copy_(part)
-        overflown += count_overflown(part, target[rows if shape else ...]) if place.element_size() < 4 else 0
+        overflown += count_overflown(part, target[rows if shape else ...])
     return name, overflown
 
 

@@ -1,5 +1,6 @@
-"""Make Hayate's own Python environment on the first start, then run it: `python3 launch.py [ARGUMENTS]`.
+"""Make Hayate's own Python environment on the first start, then run it: `python3 launch.py [COMMAND] [ARGUMENTS]`.
 
+Without a command it opens the page, as `python3 launch.py serve` does; A1111's flags may follow.
 `python3 launch.py test [PYTEST ARGUMENTS]` runs the test suite instead. As in A1111, these variables are honoured:
 VENV_DIR ("-" means no virtual environment), PYTHON, COMMANDLINE_ARGS, TORCH_COMMAND and TORCH_INDEX_URL.
 This file needs nothing but the standard library, and parses on older Pythons so that it can refuse them in words.
@@ -29,6 +30,7 @@ FREE_BYTES = 2 * 1024**3
 TORCH_INDEX = "https://download.pytorch.org/whl/"
 VOCABULARY = "open_clip_torch"
 """Its wheel carries CLIP's vocabulary; nothing imports it, so none of its dependencies are wanted."""
+NO_COMMAND_NEEDED = ("-h", "--help", "--version")
 UPSCALING = ("spandrel", "einops")
 """For the tests of upscalers; spandrel asks for a torchvision that is not needed, docs/decisions/dependencies.md."""
 
@@ -78,6 +80,8 @@ def launch(arguments: list[str]) -> int:
     if is_test:
         os.chdir(ROOT)
         return run([str(home.python), "-m", "pytest", *arguments[1:]])
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in NO_COMMAND_NEEDED):
+        arguments = ["serve", *arguments]  # as A1111's launcher, which opens the page
     # -P: a file of the current folder that happens to be called torch.py must not be imported.
     return run([str(home.python), "-P", "-m", "hayate", *arguments, *split(os.environ.get("COMMANDLINE_ARGS", ""))])
 

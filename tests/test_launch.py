@@ -150,6 +150,19 @@ def test_commandline_args_are_appended_but_not_to_the_tests(world: World, monkey
     assert world.launched[1:] == ["-m", "pytest"]
 
 
+@pytest.mark.parametrize("words", [[], ["--listen", "--api-auth", "me:secret"], ["--xformers"]])
+def test_without_a_command_it_opens_the_page(world: World, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMMANDLINE_ARGS", "--medvram")
+    world.start(*words)
+    assert world.launched[4:] == ["serve", *words, "--medvram"]
+
+
+@pytest.mark.parametrize("word", ["--help", "-h", "--version"])
+def test_help_is_still_help(world: World, word: str) -> None:
+    world.start(word)
+    assert world.launched[4:] == [word]
+
+
 @pytest.mark.parametrize(
     "command", ["pip install torch==2.14.0 --index-url u", "python -m pip install torch==2.14.0 --index-url u"]
 )

@@ -13,6 +13,7 @@ HayateError                      exit 1, HTTP 500
 │   ├── KeyReused                exit 2, HTTP 409   another job has the caller's key
 │   ├── QueueFull                exit 1, HTTP 503   too many jobs wait; later there is room
 │   ├── ShuttingDown             exit 1, HTTP 503   the server takes no more jobs
+│   ├── WorkerAway               exit 1, HTTP 503   the worker process is being started anew
 │   ├── Cancelled                exit 1, HTTP 409   somebody ended the job
 │   └── Crashed                  exit 1, HTTP 500   the worker ended twice in the middle of this job
 ├── EngineError                  exit 4, HTTP 500   the computation failed (NaN, out of memory)
@@ -112,6 +113,13 @@ class ShuttingDown(JobError):
     retry_after_s = 10
 
 
+class WorkerAway(JobError):
+    """The process that computes is not there, and is being started anew."""
+
+    http_status = 503
+    retry_after_s = 5
+
+
 class Cancelled(JobError):
     """Somebody ended the job."""
 
@@ -144,3 +152,17 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> tuple[str, ...]:
 def clip(text: str, length: int = 60) -> str:
     """`text` cut to `length` characters, so that a message stays one readable line."""
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def save_traceback(error: BaseException) -> str:
+    """The file that now holds where an unforeseen failure came from; a note where none could be written."""
+    import tempfile
+    import traceback
+
+    try:
+        handle, name = tempfile.mkstemp(prefix="hayate-error-", suffix=".txt")
+        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:  # noqa: PTH123 - a descriptor
+            file.write("".join(traceback.format_exception(error)))
+    except OSError:
+        return "no file: none could be written"
+    return name

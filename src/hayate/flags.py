@@ -84,7 +84,7 @@ FLAGS: Mapping[str, Flag] = MappingProxyType(
         "--embeddings-dir": Flag("embeddings are not applied yet", takes="one", acts=False),
         "--textual-inversion-templates-dir": Flag("nothing is trained here", takes="one", acts=False),
         "--hypernetwork-dir": Flag(_ABSENT, takes="one", acts=False),
-        "--localizations-dir": Flag(_SERVERS, takes="one", acts=False),
+        "--localizations-dir": Flag("the page speaks English and Japanese", takes="one", acts=False),
         "--styles-file": Flag("set styles_file instead", takes="one", acts=False),
         "--gfpgan-dir": Flag(_ABSENT, takes="one", acts=False),
         "--gfpgan-model": Flag(_ABSENT, takes="one", acts=False),
@@ -100,37 +100,45 @@ FLAGS: Mapping[str, Flag] = MappingProxyType(
         "--swinir-models-path": Flag(_ABSENT, takes="one", acts=False),
         "--lora-dir": Flag("HAYATE_LORA_DIR names the folder of the LoRAs", takes="one", acts=False),
         "--lyco-dir-backcompat": Flag("HAYATE_LORA_DIR names the folder of the LoRAs", takes="one", acts=False),
-        "--ui-config-file": Flag(_SERVERS, takes="one", acts=False),
+        "--ui-config-file": Flag("the browser remembers what was typed", takes="one", acts=False),
         "--ui-settings-file": Flag("HAYATE_CONFIG names the settings file", takes="one", acts=False),
         # Server and security
         "--listen": Flag(_SERVERS, acts=False),
         "--port": Flag(_SERVERS, takes="one", acts=False),
         "--server-name": Flag(_SERVERS, takes="one", acts=False),
-        "--share": Flag(_SERVERS, acts=False),
-        "--ngrok": Flag(_SERVERS, takes="one", acts=False),
-        "--ngrok-options": Flag(_SERVERS, takes="one", acts=False),
+        "--share": Flag("nothing is shown through other people's servers; see --listen", acts=False),
+        "--ngrok": Flag("nothing is shown through other people's servers; see --listen", takes="one", acts=False),
+        "--ngrok-options": Flag(
+            "nothing is shown through other people's servers; see --listen", takes="one", acts=False
+        ),
         "--gradio-auth": Flag(_SERVERS, takes="one", acts=False),
         "--gradio-auth-path": Flag(_SERVERS, takes="one", acts=False),
-        "--gradio-allowed-path": Flag(_SERVERS, takes="one", acts=False),
-        "--gradio-debug": Flag(_SERVERS, acts=False),
-        "--no-gradio-queue": Flag(_SERVERS, acts=False),
+        "--gradio-allowed-path": Flag("only the pictures of jobs are shown", takes="one", acts=False),
+        "--gradio-debug": Flag("there is no Gradio", acts=False),
+        "--no-gradio-queue": Flag("jobs are always queued", acts=False),
         "--api": Flag(_SERVERS, acts=False),
         "--nowebui": Flag(_SERVERS, acts=False),
         "--api-auth": Flag(_SERVERS, takes="one", acts=False),
         "--api-log": Flag(_SERVERS, acts=False),
         "--api-server-stop": Flag(_SERVERS, acts=False),
         "--cors-allow-origins": Flag(_SERVERS, takes="one", acts=False),
-        "--cors-allow-origins-regex": Flag(_SERVERS, takes="one", acts=False),
+        "--cors-allow-origins-regex": Flag("write the origins out, with --cors-allow-origins", takes="one", acts=False),
         "--tls-keyfile": Flag(_SERVERS, takes="one", acts=False),
         "--tls-certfile": Flag(_SERVERS, takes="one", acts=False),
-        "--disable-tls-verify": Flag(_SERVERS, acts=False),
-        "--subpath": Flag(_SERVERS, takes="one", acts=False),
+        "--disable-tls-verify": Flag("certificates are not checked in any case", acts=False),
+        "--subpath": Flag("a reverse proxy has to give the server a host of its own", takes="one", acts=False),
         "--timeout-keep-alive": Flag(_SERVERS, takes="one", acts=False),
-        "--freeze-settings": Flag(_SERVERS, acts=False),
-        "--freeze-settings-in-sections": Flag(_SERVERS, takes="one", acts=False),
-        "--freeze-specific-settings": Flag(_SERVERS, takes="one", acts=False),
-        "--enable-insecure-extension-access": Flag(_SERVERS, acts=False),
-        "--test-server": Flag(_SERVERS, acts=False),
+        "--freeze-settings": Flag("settings are not frozen: whoever may call may change them", acts=False),
+        "--freeze-settings-in-sections": Flag(
+            "settings are not frozen: whoever may call may change them", takes="one", acts=False
+        ),
+        "--freeze-specific-settings": Flag(
+            "settings are not frozen: whoever may call may change them", takes="one", acts=False
+        ),
+        "--enable-insecure-extension-access": Flag(
+            "extensions are installed with pip, never through the page", acts=False
+        ),
+        "--test-server": Flag("the server is as it is in tests", acts=False),
         "--skip-load-model-at-start": Flag("a model is loaded when it is needed", acts=False),
         "--allow-code": Flag("no code is run from outside", acts=False),
         "--administrator": Flag("nobody's rights are looked at", acts=False),
@@ -148,16 +156,16 @@ FLAGS: Mapping[str, Flag] = MappingProxyType(
         "--do-not-download-clip": Flag(_NO_DOWNLOAD, acts=False),
         "--no-download-sd-model": Flag(_NO_DOWNLOAD, acts=False),
         "--log-startup": Flag("hayate generate --json says what took how long", acts=False),
-        "--dump-sysinfo": Flag("hayate plan --json describes the machine", acts=False),
+        "--dump-sysinfo": Flag("hayate doctor --facts FILE writes down what is known of the machine", acts=False),
         "--loglevel": Flag("only what matters is said", takes="one", acts=False),
         "-f": Flag("nobody's rights are looked at", acts=False),
         # Page
         "--autolaunch": Flag(_SERVERS, acts=False),
         "--theme": Flag(_SERVERS, takes="one", acts=False),
-        "--use-textbox-seed": Flag(_SERVERS, acts=False),
-        "--no-progressbar-hiding": Flag(_SERVERS, acts=False),
-        "--ui-debug-mode": Flag(_SERVERS, acts=False),
-        "--hide-ui-dir-config": Flag(_SERVERS, acts=False),
+        "--use-textbox-seed": Flag("the seed is a number field", acts=False),
+        "--no-progressbar-hiding": Flag("the progress is shown while there is some", acts=False),
+        "--ui-debug-mode": Flag("the page is there before any model", acts=False),
+        "--hide-ui-dir-config": Flag("folders can't be changed through the page in any case", acts=False),
         "--disable-console-progressbars": Flag("no bar is drawn where nobody watches", acts=False),
         "--no-prompt-history": Flag("no prompts are kept", acts=False),
         "--disable-all-extensions": Flag("there are none", acts=False),
@@ -193,6 +201,11 @@ class TakenFlags:
         notes = [f"{name}: {FLAGS[name].doc}" for name in self.values if not FLAGS[name].acts]
         others = [name for name in self.cpu_names if name not in HERE_ON_CPU]
         return (*notes, *(f"--use-cpu {name}: there is no such model here" for name in others))
+
+    @property
+    def acting(self) -> Mapping[str, tuple[str, ...]]:
+        """Those that change how pictures are computed."""
+        return {name: words for name, words in self.values.items() if FLAGS[name].acts}
 
     @property
     def cpu_names(self) -> tuple[str, ...]:

@@ -139,6 +139,13 @@ SETTINGS = (
         choices=("GPU", "CPU", "NV"),
     ),
     Setting("ensd", "integer", 0, "Added to the seed after the first noise; 31337 for NovelAI.", "", -(2**31), 2**32),
+    Setting(
+        "a1111_unknown_names",
+        "text",
+        "refuse",
+        "What A1111's API does with an unknown sampler, schedule, model …: an error, or A1111's choice and a note.",
+        choices=("refuse", "substitute"),
+    ),
     Setting("comma_backtrack", "integer", 20, "How far back a full chunk may break at a comma.", "tokens", 0, 74),
 )
 """Every setting there is. Flags, `HAYATE_<KEY>`, the file's keys and docs/settings.md all come from here."""
@@ -184,6 +191,7 @@ class Settings:
     emphasis: str
     rng: str
     ensd: int
+    a1111_unknown_names: str
     comma_backtrack: int
 
 
@@ -206,6 +214,23 @@ def load_settings(
         if value is not None:
             values[key] = _check(_known(key), value, f"--{key.replace('_', '-')}")
     return Settings(**values)
+
+
+def changed_settings(settings: Settings, changes: Mapping[str, Any], *, allows_paths: bool = True) -> Settings:
+    """The same with some values changed; None changes nothing.
+
+    Without `allows_paths` the settings that are paths stay as they are: a server's callers may not move them.
+    Raises: UsageError, UnknownName.
+    """
+    checked: dict[str, Any] = {}
+    for key, value in changes.items():
+        setting = _known(key)
+        if setting.kind == "path" and not allows_paths:
+            hint = f"the settings file, {PREFIX}{key.upper()} or a flag at the start says where that is"
+            raise UsageError(f"the setting {key} can't be changed from here", hint=hint)
+        if value is not None:
+            checked[key] = _check(setting, value, f"the setting {key}")
+    return replace(settings, **checked)
 
 
 def lossless(settings: Settings) -> Settings:

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 from hayate.cli.main import main
 from hayate.models.config import Family
+from hayate.weights.learnt_types import SAFE_TYPES
 from hayate.weights.read import read_header
-from hayate.weights.rewrite import SAFE_TYPES
 from tests.tiny_models import write_tiny
 
 

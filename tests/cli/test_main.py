@@ -31,7 +31,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_a_help_page(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--help"]) == 0
-    assert "--json" in capsys.readouterr().out or name in ("models", "bench", "tune")
+    assert "--json" in capsys.readouterr().out or name in ("models", "bench", "tune", "serve")
 
 
 @pytest.mark.parametrize(

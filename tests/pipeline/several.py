@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 
 from hayate.pipeline.prepared import Prepared, prepare_request
-from hayate.pipeline.session import Report, make_pictures
+from hayate.pipeline.report import Report
+from hayate.pipeline.session import make_pictures
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage
 from hayate.runtime.asked import Asked

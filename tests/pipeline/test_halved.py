@@ -15,8 +15,9 @@ from hayate.pipeline.halved import probe_halved
 from hayate.pipeline.safe_types import SafeTypes
 from hayate.runtime.precision import Precision
 from hayate.weights.convert import Conversion
+from hayate.weights.learnt_types import SAFE_TYPES
 from hayate.weights.read import read_header
-from hayate.weights.rewrite import SAFE_TYPES, convert_file
+from hayate.weights.rewrite import convert_file
 from tests.pipeline.faulty import write_overflowing
 from tests.tiny_models import write_tiny
 

@@ -22,7 +22,8 @@ from hayate.pipeline.encode import TextStyle, encode_texts
 from hayate.pipeline.infotext import parse_infotext
 from hayate.pipeline.inversions import find_inversions
 from hayate.pipeline.pasted import paste_picture
-from hayate.pipeline.session import Report, make_pictures
+from hayate.pipeline.report import Report
+from hayate.pipeline.session import make_pictures
 from hayate.pipeline.workspace import Workspace
 from hayate.prompt.chunks import Emphasis
 from hayate.prompt.tokenizer import load_tokenizer

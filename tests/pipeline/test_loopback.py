@@ -15,9 +15,10 @@ from hayate.cli.main import main
 from hayate.errors import UnknownName, UsageError
 from hayate.models.config import Family
 from hayate.pipeline.infotext import parse_infotext
-from hayate.pipeline.loopback import CURVES, Loops, check_loopback, loopback
+from hayate.pipeline.loopback import loopback
+from hayate.pipeline.loops import CURVES, Loops, check_loops
 from hayate.pipeline.pictures import IMAGE_HASH, pixel_hash
-from hayate.pipeline.session import make_pictures
+from hayate.pipeline.session import Maker, make_pictures
 from hayate.pipeline.workspace import Workspace
 from hayate.request import StartImage, TextToImage
 from hayate.settings import Settings, load_settings
@@ -55,6 +56,10 @@ def silent(done: int, rows: int) -> None:
     pass
 
 
+def maker(settings: Settings, workspace: Workspace) -> Maker:
+    return Maker(settings=settings, workspace=workspace, on_row=silent)
+
+
 def test_strengths_are_those_of_the_curves() -> None:
     halfway = {"linear": 0.5, "aggressive": 2**-0.5, "lazy": 1 - 2**-0.5}
     for curve, share in halfway.items():
@@ -82,7 +87,7 @@ def test_it_equals_img2img_of_each_file_by_hand(model: Path, picture: Path, sett
     loops = Loops(count=3, final_denoising=0.25)
     request = request_for(model, picture)
     with Workspace(settings) as workspace:
-        made = list(loopback(request, settings, None, silent, loops=loops, workspace=workspace))
+        made = list(loopback(request, maker(settings, workspace), loops=loops))
     path = picture
     for each, denoising, seed in zip(made, (0.75, 0.5, 0.25), (7, 8, 9), strict=True):
         start = StartImage(path=str(path), denoising=denoising)
@@ -100,7 +105,7 @@ def test_a_picture_is_made_again_from_its_own_text(
 ) -> None:
     with Workspace(settings) as workspace:
         request, loops = request_for(model, picture), Loops(count=2)
-        last = list(loopback(request, settings, None, silent, loops=loops, workspace=workspace))[-1]
+        last = list(loopback(request, maker(settings, workspace), loops=loops))[-1]
     again, path = tmp_path / "again", last.report.pictures[0].path
     assert main(["generate", "--from", str(path), "--model", str(model), "-o", str(again)]) == 0
     assert np.array_equal(np.asarray(Image.open(path)), np.asarray(Image.open(next(again.iterdir()))))
@@ -110,7 +115,7 @@ def test_a_picture_is_made_again_from_its_own_text(
 def test_batches_begin_anew_and_seeds_go_on(model: Path, picture: Path, settings: Settings) -> None:
     request = request_for(model, picture, batch_count=2)
     with Workspace(settings) as workspace:
-        made = list(loopback(request, settings, None, silent, loops=Loops(count=2), workspace=workspace))
+        made = list(loopback(request, maker(settings, workspace), loops=Loops(count=2)))
     assert [(each.batch, each.loop, each.report.pictures[0].seed) for each in made] == [
         (0, 0, 7),
         (0, 1, 8),
@@ -129,9 +134,7 @@ def test_a_lossy_format_loses_nothing_between_loops(model: Path, picture: Path, 
     hashes = []
     for kind in ("png", "jpeg"):
         with Workspace(settings) as workspace:
-            last = list(
-                loopback(request, replace(settings, format=kind), None, silent, loops=loops, workspace=workspace)
-            )[-1]
+            last = list(loopback(request, maker(replace(settings, format=kind), workspace), loops=loops))[-1]
         hashes.append(parse_infotext(last.report.pictures[0].infotext).parameters[IMAGE_HASH])
     assert hashes[0] == hashes[1]
 
@@ -145,7 +148,7 @@ def test_outside_of_the_mask_every_loop_keeps_the_picture(
     start = StartImage(path=str(picture), mask=str(tmp_path / "mask.png"), mask_blur=0, fill="latent noise")
     request = request_for(model, picture, start=start)
     with Workspace(settings) as workspace:
-        made = list(loopback(request, settings, None, silent, loops=Loops(count=2), workspace=workspace))
+        made = list(loopback(request, maker(settings, workspace), loops=Loops(count=2)))
     given_, last = (np.asarray(Image.open(path)) for path in (picture, made[-1].report.pictures[0].path))
     assert np.array_equal(given_[:, 36:], last[:, 36:])
     assert not np.array_equal(given_[:, :36], last[:, :36])
@@ -164,14 +167,14 @@ def test_outside_of_the_mask_every_loop_keeps_the_picture(
 )
 def test_what_can_not_be_is_said(loops: Loops, error: type[UsageError], model: Path, picture: Path) -> None:
     with pytest.raises(error) as raised:
-        check_loopback(request_for(model, picture), loops)
+        check_loops(request_for(model, picture), loops)
     assert raised.value.hint
 
 
 def test_a_canvas_that_would_grow_with_every_loop_is_refused(model: Path, picture: Path) -> None:
     start = StartImage(path=str(picture), extend_px=(8, 0, 0, 0))
     with pytest.raises(UsageError, match="canvas"):
-        check_loopback(request_for(model, picture, start=start), Loops())
+        check_loops(request_for(model, picture, start=start), Loops())
 
 
 def test_the_command_names_what_is_missing(

@@ -22,7 +22,8 @@ from hayate.models.config import Family
 from hayate.pipeline.infotext import parse_infotext
 from hayate.pipeline.loras import find_loras
 from hayate.pipeline.prepared import Prepared, prepare_request
-from hayate.pipeline.session import Report, make_pictures
+from hayate.pipeline.report import Report
+from hayate.pipeline.session import make_pictures
 from hayate.pipeline.text2image import text2image
 from hayate.pipeline.workspace import Workspace
 from hayate.prompt.extra_networks import split_extra_networks

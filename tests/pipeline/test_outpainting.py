@@ -16,10 +16,11 @@ from PIL import Image
 from hayate.cli.main import main
 from hayate.errors import UsageError
 from hayate.models.config import Family
-from hayate.pipeline.canvas import SIDES, canvas_size, extended, extended_by, widened
+from hayate.pipeline.canvas import canvas_size, extended, widened
 from hayate.pipeline.opened import opened_picture
 from hayate.pipeline.parameters import outpaint_text
 from hayate.pipeline.pictures import read_mask, read_picture
+from hayate.pipeline.start_keys import SIDES, extended_by
 from hayate.request import StartImage
 from tests.tiny_models import write_tiny
 

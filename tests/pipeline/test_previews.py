@@ -22,7 +22,8 @@ from hayate.models.config import Family
 from hayate.pipeline import text2image
 from hayate.pipeline.denoise import denoise
 from hayate.pipeline.previews import SD1, SDXL, Preview, Previewer, file_publisher, linear_pictures
-from hayate.pipeline.session import Report, make_pictures
+from hayate.pipeline.report import Report
+from hayate.pipeline.session import make_pictures
 from hayate.request import Hires, TextToImage
 from hayate.settings import Settings, load_settings
 from tests.tiny_models import write_tiny

@@ -16,10 +16,9 @@ from PIL import Image, PngImagePlugin
 
 from hayate.cli.main import main
 from hayate.models.config import Family
-from hayate.pipeline.enlarge import Enlarger
 from hayate.pipeline.infotext import parse_infotext
 from hayate.pipeline.patches import Cut
-from hayate.pipeline.upscale import Larger, by_tiles, upscaled_text
+from hayate.pipeline.upscale import by_tiles, upscaled_text
 from tests.pipeline.test_enlarge import noise_picture
 from tests.tiny_models import write_tiny
 from tests.upscaler_files import write_upscaler
@@ -68,8 +67,8 @@ def test_a_picture_keeps_its_text_and_says_how_it_was_enlarged(
 
 @pytest.mark.parametrize("text", [None, "only a prompt", "two lines\nof prompt", TEXT])
 def test_the_keys_are_read_back_whatever_was_there(text: str | None) -> None:
-    larger = Larger(enlarger=Enlarger(name="4x, sharp: new"), scale=2.0)
-    info = parse_infotext(upscaled_text(text, larger))
+    keys = {"Postprocess upscale by": "2", "Postprocess upscaler": "4x, sharp: new"}
+    info = parse_infotext(upscaled_text(text, keys))
     assert info.parameters["Postprocess upscale by"] == "2"
     assert info.parameters["Postprocess upscaler"] == "4x, sharp: new"
     assert info.prompt == (parse_infotext(text).prompt if text else "")

@@ -16,7 +16,8 @@ from hayate.engines.torch import TorchEngine
 from hayate.errors import EngineError
 from hayate.models.config import Family
 from hayate.pipeline.prepared import Prepared, prepare_request
-from hayate.pipeline.session import Report, make_pictures
+from hayate.pipeline.report import Report
+from hayate.pipeline.session import make_pictures
 from hayate.pipeline.text2image import text2image
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage

@@ -10,12 +10,16 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hayate.errors import UnknownName
 from hayate.models.config import SD1, SDXL
 from hayate.runtime.asked import Asked
 from hayate.runtime.device import Device
 from hayate.runtime.profiles import (
     Profile,
     Slot,
+    all_profiles,
+    find_profile,
+    forget_profile,
     is_open,
     load_profile,
     other_cards,
@@ -68,6 +72,30 @@ def test_another_card_has_its_own_and_is_told_of_this_one(tmp_path: Path) -> Non
     assert other_cards(other, tmp_path) == ["NVIDIA-GeForce-RTX-3060"]
     assert other_cards(SLOT, tmp_path) == []
     assert other_cards(replace(other, promise="fast"), tmp_path) == []
+
+
+def test_all_of_them_are_listed_the_newest_first_and_one_can_be_forgotten(tmp_path: Path) -> None:
+    assert all_profiles(tmp_path) == ()
+    old = profile(SLOT, attention="math")
+    new = replace(profile(replace(SLOT, promise="fast"), layers="packed"), at="2026-11-26T10:00:00Z")
+    path = save_profile(old, tmp_path)
+    save_profile(new, tmp_path)
+    (path.parent / "damaged.json").write_text("{")
+    (path.parent / "renamed.json").write_bytes(path.read_bytes())
+    assert all_profiles(tmp_path) == (new, old)
+    assert find_profile(path.name, tmp_path) == old
+    forget_profile(SLOT, tmp_path)
+    forget_profile(SLOT, tmp_path)
+    assert all_profiles(tmp_path) == (new,)
+    assert load_profile(SLOT, tmp_path) is None
+
+
+def test_the_name_of_a_file_that_is_no_profile_is_unknown_wherever_it_leads(tmp_path: Path) -> None:
+    path = save_profile(profile(SLOT), tmp_path / "data")
+    path.rename(tmp_path / path.name)
+    for name in (path.name, f"../{path.name}", str(tmp_path / path.name), ""):
+        with pytest.raises(UnknownName):
+            find_profile(name, tmp_path)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)

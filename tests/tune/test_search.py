@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from hayate.bench.presets import QUICK
-from hayate.cli.tune import aim_for
 from hayate.errors import UsageError
 from hayate.models.config import Family
 from hayate.pipeline.players import read_config
@@ -26,6 +25,7 @@ from hayate.tune import search as searching
 from hayate.tune.pool import TrialFailed, Worker
 from hayate.tune.search import Aim, Outcome, Search
 from hayate.tune.trial import Task
+from hayate.tune.tuning import Goal, aim_for
 from hayate.tune.verdict import Row, Verdict
 from tests.tiny_models import write_tiny
 from tests.tune.planted import PLANTED
@@ -54,7 +54,8 @@ def settings(environment: dict[str, str]) -> Settings:
 
 def aim(model: Path, settings: Settings, *, budget_s: float = 60.0, promise: str = "exact", **more: object) -> Aim:
     request = replace(QUICK, model=str(model), width_px=64, height_px=64, steps=4)
-    return replace(aim_for(request, settings, budget_s, promise, 35.0)[0], **more)
+    goal = Goal(budget_s=budget_s, promise=promise)
+    return replace(aim_for(request, settings, goal, Asked())[0], **more)
 
 
 def only(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:

@@ -13,7 +13,7 @@ from hayate.errors import BrokenFile, HayateError, OutputError, UnknownName, Usa
 from hayate.models.config import Family
 from hayate.weights.merge_recipe import parse_recipe
 from hayate.weights.merged import MergedModel, find_source, open_merged, source_hash
-from hayate.weights.recipes import MODELS, RECIPE, full_recipe, read_recipe, text_in, write_recipe
+from hayate.weights.recipes import MODELS, RECIPE, full_recipe, read_recipe, save_recipe, text_in
 from tests.tiny_models import write_tiny
 
 HALF = "merge(one, two v1.5, 0.5)"
@@ -44,7 +44,7 @@ def test_a_recipe_is_found_by_its_path_but_not_for_a_servers_callers(folder: Pat
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     path = elsewhere / "x.recipe"
-    write_recipe(parse_recipe(HALF), path)
+    save_recipe(parse_recipe(HALF), path)
     assert found(str(path), folder) == found(HALF, folder)
     for name in (str(path), "../x", "../elsewhere/x.recipe"):
         with pytest.raises(UnknownName):
@@ -159,10 +159,10 @@ def test_a_misspelt_name_is_told_the_recipes_too(folder: Path) -> None:
 
 def test_a_recipe_is_saved_whole_and_over_nothing(folder: Path) -> None:
     path = folder / "new.recipe"
-    write_recipe(parse_recipe(HALF), path)
+    save_recipe(parse_recipe(HALF), path)
     assert read_recipe(path) == HALF
     with pytest.raises(OutputError, match="is there already"):
-        write_recipe(parse_recipe("one"), path)
+        save_recipe(parse_recipe("one"), path)
     with pytest.raises(OutputError, match="ending"):
-        write_recipe(parse_recipe("one"), folder / "new.txt")
+        save_recipe(parse_recipe("one"), folder / "new.txt")
     assert read_recipe(path) == HALF

@@ -18,7 +18,10 @@ from hayate.bench.machine import fingerprint
 from hayate.bench.proof import NotActive, unproved
 from hayate.bench.protocol import Figure, Limits, rounds
 from hayate.bench.reference import reference_pictures
-from hayate.pipeline.session import Report, make_pictures
+from hayate.errors import Cancelled
+from hayate.pipeline.denoise import StepCallback
+from hayate.pipeline.report import Report
+from hayate.pipeline.session import make_pictures
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage
 from hayate.runtime.asked import Asked
@@ -62,17 +65,25 @@ class Made:
         return self.report.rows / max(self.report.seconds["sample"], 1e-9)
 
 
-def measure(order: Order, settings: Settings, limits: Limits, on_event: OnEvent = lambda what: None) -> dict[str, Any]:
+def measure(
+    order: Order,
+    settings: Settings,
+    limits: Limits,
+    on_event: OnEvent = lambda what: None,
+    *,
+    on_row: StepCallback = lambda done, rows: None,
+) -> dict[str, Any]:
     """The measurement of a configuration, as JSON can hold it; bench.history keeps such objects.
 
     The first picture, with loading, is a figure of its own and the warm-up. Where something is compiled, the step is
     awaited and warmed up once more. Then come the runs.
+    `on_row` is the loop's callback in every run, and may raise Cancelled.
     Raises: NotActive where something that was asked for did not act; HayateError.
     """
     limits.check()
     settings = lossless(settings)
     with tempfile.TemporaryDirectory() as name, Workspace(settings, is_lasting=False) as workspace:
-        bench = _Bench(order=order, settings=settings, workspace=workspace, folder=Path(name))
+        bench = _Bench(order=order, settings=settings, workspace=workspace, folder=Path(name), on_row=on_row)
         on_event("first picture")
         first = bench.run()
         compile_s = None
@@ -99,6 +110,7 @@ class _Bench:
     settings: Settings
     workspace: Workspace
     folder: Path
+    on_row: StepCallback
     runs: int = 0
 
     def run(self) -> Made:
@@ -106,8 +118,10 @@ class _Bench:
         target = self.folder / str(self.runs)
         started = time.perf_counter()
         report = make_pictures(
-            self.order.request, self.settings, target, lambda *_: None, self.order.asked, workspace=self.workspace
+            self.order.request, self.settings, target, self.on_row, self.order.asked, workspace=self.workspace
         )
+        if report.is_stopped:
+            raise Cancelled("the measurement was cancelled", hint="nothing of it was kept")
         seconds = {**report.seconds, "total": time.perf_counter() - started}
         pictures = np.stack([np.asarray(Image.open(each.path)) for each in report.pictures])
         return Made(seconds=seconds, report=report, pictures=pictures)

@@ -22,7 +22,6 @@ from hayate.settings import Settings, load_settings
 if TYPE_CHECKING:
     from hayate.bench.history import History
     from hayate.bench.measure import OnEvent
-    from hayate.bench.presets import Preset
     from hayate.request import TextToImage
 
 app = typer.Typer(
@@ -71,7 +70,8 @@ def run(  # noqa: PLR0917 - Typer makes a flag of each
     """Measure one configuration; A1111's flags are understood too."""
     from dataclasses import replace
 
-    from hayate.bench.measure import Order, measure
+    from hayate.bench.measure import Order
+    from hayate.bench.orders import measure_and_keep
     from hayate.bench.presets import preset_of
     from hayate.bench.protocol import Limits, seconds_of
 
@@ -84,7 +84,6 @@ def run(  # noqa: PLR0917 - Typer makes a flag of each
     request = replace(preset.request, **{key: value for key, value in changed.items() if value is not None})
     with _watched(as_json) as on_event:
         request = with_model(request, model, random, settings, on_event)
-        check_family(preset, request, settings)
         order = Order(
             request=request,
             asked=own.asked(dtype),
@@ -93,10 +92,8 @@ def run(  # noqa: PLR0917 - Typer makes a flag of each
             is_random=random is not None,
             is_compared=reference,
         )
-        measurement = measure(order, settings, limits, on_event)
-    history = open_history(settings)
-    measurement = {"id": history.add(measurement), **measurement}
-    _say(history.notes)
+        measurement, notes = measure_and_keep(order, preset, settings, limits, on_event)
+    _say(notes)
     if as_json:
         typer.echo(json.dumps(measurement))
         return
@@ -219,17 +216,6 @@ def with_model(
         on_event(f"writing random weights, {100 * share:.0f} %")
 
     return replace(request, model=str(random_model(random, settings.cache_dir / "models", on_share)))
-
-
-def check_family(preset: Preset, request: TextToImage, settings: Settings) -> None:
-    """Raises: UsageError where a preset is for another kind of model."""
-    if preset.family is None:
-        return
-    from hayate.pipeline.players import model_paths, read_config
-
-    if read_config(model_paths(request, settings)["base"]).family is not preset.family:
-        wanted = preset.family.value
-        raise UsageError(f"the preset {preset.name} needs a model of {wanted}", hint=f"--model, or --random {wanted}")
 
 
 def open_history(settings: Settings) -> History:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,11 +15,7 @@ from hayate.weights.builtin import builtin_model
 from hayate.weights.convert import Conversion, Ema, Treatment
 from hayate.weights.diffusers_read import is_diffusers_folder
 from hayate.weights.folders import find_model
-from hayate.weights.narrowing import Loss, summary
-from hayate.weights.rewrite import convert_file, extract_part, models_in, replace_part
-
-if TYPE_CHECKING:
-    from hayate.pipeline.halved import Halved
+from hayate.weights.rewrite import extract_part, models_in, replace_part
 
 _SHOWN_EVERY_S = 0.5
 _FAILED = 3
@@ -151,37 +147,15 @@ def _convert_all(folder: Path, destination: Path, conversion: Conversion, to_dif
 
 
 def _convert_one(source: Path, target: Path, conversion: Conversion, is_probed: bool) -> None:
-    from hayate.pipeline.halved import probe_halved  # imported here: `models list` needs no torch
-
-    probed: list[Halved] = []
-
-    def finish(path: Path) -> dict[str, str]:
-        try:
-            probed.append(probe_halved(path))
-        except HayateError as error:  # a part of a model, such as a VAE alone
-            sys.stderr.write(f"not tried out: {error.message}\n")
-            return {}
-        return probed[0].metadata
+    from hayate.pipeline.converted import convert_model  # imported here: `models list` needs no torch
 
     with _Progress(source.name) as progress:
-        losses = convert_file(source, target, conversion, on_tensor=progress, finish=finish if is_probed else None)
+        done = convert_model(source, target, conversion, is_probed=is_probed, on_tensor=progress)
+    if done.problem:
+        sys.stderr.write(f"not tried out: {done.problem}\n")
     _say(f"{target}: {_size(target)}")
-    for line in [*_report(losses, conversion.dtype), *(_findings(probed[0]) if probed else ())]:
+    for line in done.lines():
         _say(f"  {line}")
-
-
-def _report(losses: list[Loss], dtype: str | None) -> list[str]:
-    return [f"in {dtype}, {line}" for line in summary(losses)]
-
-
-def _findings(halved: Halved) -> list[str]:
-    lines = [
-        f"the {part} needs {dtype}: in fp16 it makes NaN or another picture" for part, dtype in halved.safe.items()
-    ]
-    lines += [
-        f"the {part} is not finite in any type: the file is damaged, or fp16 is too narrow" for part in halved.broken
-    ]
-    return lines or ["tried out in fp16: no NaN, results within 5 % of fp32's"]
 
 
 def _size(path: Path) -> str:

@@ -23,7 +23,7 @@ from hayate.settings import Settings, load_settings
 if TYPE_CHECKING:
     from hayate.pipeline.denoise import StepCallback
     from hayate.pipeline.previews import Previewer
-    from hayate.pipeline.session import Report
+    from hayate.pipeline.report import Report
     from hayate.runtime.asked import Asked
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -122,13 +122,13 @@ def run_file(path: Path, base: TextToImage, asked: Asked, settings: Settings, wa
 
     jobs = read_prompts_file(path, base)
     for number, request in jobs:
-        with numbered(path, number):
+        with numbered(path.name, number):
             check_request(request, settings, asked)
     objects: list[dict[str, Any]] = []
     with Workspace(settings) as workspace:
         for number, request in jobs:
             started = time.perf_counter()
-            with numbered(path, number), progress(wanted.as_json) as on_row:
+            with numbered(path.name, number), progress(wanted.as_json) as on_row:
                 report = make_pictures(
                     request,
                     settings,

@@ -35,20 +35,22 @@ def loopback(  # noqa: PLR0917 - Typer makes a flag of each
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Make a picture from a picture, another one from that, and so on; --batch-count begins anew as often."""
-    from hayate.pipeline.loopback import Loops, check_loopback
     from hayate.pipeline.loopback import loopback as looped
+    from hayate.pipeline.loops import Loops, check_loops
     from hayate.pipeline.prepared import check_request
+    from hayate.pipeline.session import Maker
     from hayate.pipeline.workspace import Workspace
 
     request = TextToImage(prompt=prompt, start=started.start(), **drawn.changes())
     wanted = Loops(count=loops, final_denoising=final_denoising, curve=curve)
     settings, asked = load_settings(), own.asked()
-    check_loopback(request, wanted)
+    check_loops(request, wanted)
     check_request(request, settings, asked)
     objects: list[dict[str, Any]] = []
     begun = time.perf_counter()
     with Workspace(settings) as workspace, progress(as_json) as on_row:
-        for made in looped(request, settings, output, on_row, asked, loops=wanted, workspace=workspace):
+        maker = Maker(settings=settings, workspace=workspace, on_row=on_row, output=output)
+        for made in looped(request, maker, asked, loops=wanted):
             seconds, begun = time.perf_counter() - begun, time.perf_counter()
             if not as_json:
                 show(made.report, seconds)

@@ -17,7 +17,6 @@ from hayate.cli.merge import (
     name_and_strength,
     say,
     share_bar,
-    torch_dtype,
     with_suffix,
 )
 from hayate.errors import UsageError
@@ -92,7 +91,9 @@ def merge_loras(  # noqa: PLR0917 - Typer makes a flag of each
 
 def lora_dtype(name: str) -> torch.dtype:
     """Raises: UnknownName, UsageError."""
-    dtype = torch_dtype(name)
+    from hayate.weights.merge_file import dtype_named
+
+    dtype = dtype_named(name)
     if dtype is None:
         raise UsageError("a new LoRA has no numbers to keep", hint="fp16, bf16 or fp32")
     return dtype

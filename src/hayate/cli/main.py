@@ -7,14 +7,12 @@ import importlib
 import io
 import os
 import sys
-import tempfile
 import traceback
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hayate import __version__
-from hayate.errors import HayateError, UnknownName, UsageError, nearest
+from hayate.errors import HayateError, UnknownName, UsageError, nearest, save_traceback
 from hayate.flags import FLAGS, given, take_flags
 
 if TYPE_CHECKING:
@@ -33,8 +31,32 @@ class Command(NamedTuple):
     """A1111's flags that are options of the command itself."""
 
 
+_SERVES = (
+    "--listen",
+    "--port",
+    "--server-name",
+    "--api",
+    "--api-auth",
+    "--gradio-auth",
+    "--gradio-auth-path",
+    "--api-server-stop",
+    "--api-log",
+    "--nowebui",
+    "--cors-allow-origins",
+    "--tls-keyfile",
+    "--tls-certfile",
+    "--timeout-keep-alive",
+    "--autolaunch",
+    "--theme",
+    "--models-dir",
+    "--vae-dir",
+    "--lora-dir",
+    "--embeddings-dir",
+)
+
 COMMANDS = MappingProxyType(
     {
+        "serve": Command("hayate.cli.serve", "serve", "the page, A1111's API and jobs", _SERVES),
         "generate": Command(
             "hayate.cli.generate", "generate PROMPT", "make pictures from a text, or those of a file again"
         ),
@@ -48,6 +70,7 @@ COMMANDS = MappingProxyType(
         ),
         "bench": Command("hayate.cli.bench", "bench PRESET | history | report …", "measure it on this machine"),
         "tune": Command("hayate.cli.tune", "tune", "find what wins on this machine, and keep it"),
+        "doctor": Command("hayate.cli.doctor", "doctor", "what this machine should change, what it gains, and the fix"),
         "models": Command(
             "hayate.cli.models",
             "models list | convert | merge …",
@@ -78,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:  # noqa: BLE001 - the door of the command line
-        where = "" if shows_traceback else f" (the details are in {_save_traceback(error)})"
+        where = "" if shows_traceback else f" (the details are in {save_traceback(error)})"
         return _fail(f"unexpected {type(error).__name__}: {error}{where}", error, 1, shows_traceback)
     return code
 
@@ -155,16 +178,6 @@ def _say(message: str) -> None:
     """One line on stderr, whatever the message holds."""
     with contextlib.suppress(OSError):
         print(" ".join(message.split()), file=sys.stderr)
-
-
-def _save_traceback(error: BaseException) -> str:
-    try:
-        handle, name = tempfile.mkstemp(prefix="hayate-error-", suffix=".txt")
-        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:  # noqa: PTH123 - a descriptor
-            file.write("".join(traceback.format_exception(error)))
-    except OSError:
-        return "no file: none could be written; add --traceback"
-    return str(Path(name))
 
 
 def _take_flag(words: list[str], flag: str) -> bool:

@@ -20,8 +20,7 @@ from hayate.settings import load_settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hayate.pipeline.prompt_matrix import Matrix
-    from hayate.pipeline.session import Report
+    from hayate.pipeline.report import Report
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -48,6 +47,7 @@ def matrix(  # noqa: PLR0917 - Typer makes a flag of each
 
     The first part is in all of them.
     """
+    from hayate.pipeline.plots import save_sheet, sheet_of_matrix
     from hayate.pipeline.png import check_writable, resolve_target
     from hayate.pipeline.prepared import check_request
     from hayate.pipeline.prompt_matrix import Matrix, requests_of
@@ -76,20 +76,8 @@ def matrix(  # noqa: PLR0917 - Typer makes a flag of each
                 reports.append(make_pictures(request, settings, output, on_row, asked, workspace=workspace))
             if not as_json:
                 show(reports[-1], time.perf_counter() - begun)
-    save_matrix(reports, wanted, sheet)
+    save_sheet(sheet_of_matrix(reports, wanted), reports[0].pictures[0].infotext, sheet)
     typer.echo(as_json_text(reports, sheet) if as_json else f"{sheet}")
-
-
-def save_matrix(reports: Sequence[Report], matrix: Matrix, output: Path) -> None:
-    """The sheet as a PNG, with the first picture's parameters in it."""
-    from PIL import Image, PngImagePlugin
-
-    from hayate.pipeline.prompt_matrix import matrix_sheet
-
-    texts = PngImagePlugin.PngInfo()
-    texts.add_text("parameters", reports[0].pictures[0].infotext)
-    pictures = [Image.open(report.pictures[0].path) for report in reports]
-    matrix_sheet(pictures, matrix).save(output, pnginfo=texts)
 
 
 def as_json_text(reports: Sequence[Report], sheet: Path) -> str:

@@ -7,19 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from hayate.errors import UnknownName, UsageError
+from hayate.errors import UsageError
 from hayate.settings import load_settings
 from hayate.weights.builtin import builtin_model
 from hayate.weights.folders import RECIPES, find_lora, find_model
 
-if TYPE_CHECKING:
-    import torch
-
-DTYPES = ("keep", "fp16", "bf16", "fp32")
 SUFFIX = ".safetensors"
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write; never over another one.")]
@@ -43,29 +39,26 @@ def merge(  # noqa: PLR0917 - Typer makes a flag of each
 ) -> None:
     """Merge models by an expression, and put LoRAs into them."""
     from hayate.engines.blending import blend_once
-    from hayate.weights.merge import open_merge, write_merge
-    from hayate.weights.merge_metadata import merge_metadata
-    from hayate.weights.narrowing import summary
-    from hayate.weights.recipes import full_recipe, write_recipe
-    from hayate.weights.write import check_room
+    from hayate.weights.merge_file import Places, check_merge, dtype_named, write_recipe
+    from hayate.weights.recipes import full_recipe, save_recipe
 
     settings = load_settings({"models_dir": models_dir, "lora_dir": lora_dir})
-    wanted, path = torch_dtype(dtype), output if output.suffix.lower() in RECIPES else with_suffix(output)
-    text = _expression(expression, recipe, lora or ())
-    full = full_recipe(text, settings.models_dir, builtin_model())
-    check_room(path, 0, may_replace=replaces)  # before files are read for their hashes
-    find = partial(find_model, folder=settings.models_dir, built_in=builtin_model())
-    with open_merge(full, find, partial(lora_path, folder=settings.lora_dir), blend_once) as merged:
-        for note in merged.notes:
-            say(note)
-        if path.suffix.lower() in RECIPES:
-            write_recipe(full, path, may_replace=replaces)
-        else:
-            metadata = merge_metadata(merged, path.stem, wanted, settings.cache_dir)
-            with share_bar("merging") as on_share:
-                write_merge(merged, path, dtype=wanted, metadata=metadata, may_replace=replaces, on_share=on_share)
-        for line in summary(merged.losses()):
-            say(line)
+    wanted, path = dtype_named(dtype), output if output.suffix.lower() in RECIPES else with_suffix(output)
+    full = full_recipe(_expression(expression, recipe, lora or ()), settings.models_dir, builtin_model())
+    places = Places(
+        find=partial(find_model, folder=settings.models_dir, built_in=builtin_model()),
+        find_lora=partial(lora_path, folder=settings.lora_dir),
+        cache_dir=settings.cache_dir,
+        blend=blend_once,
+    )
+    if path.suffix.lower() in RECIPES:
+        notes = check_merge(full, places)
+        save_recipe(full, path, may_replace=replaces)
+    else:
+        with share_bar("merging") as on_share:
+            notes = write_recipe(full, path, places, dtype=wanted, may_replace=replaces, on_share=on_share)
+    for note in notes:
+        say(note)
     sys.stdout.write(f"{path}\n")
 
 
@@ -97,15 +90,6 @@ def lora_path(name: str, folder: Path) -> Path:
     """The LoRA's file by its path or name. Raises: UnknownName, UsageError."""
     path = Path(name)
     return path if path.suffix.lower() == SUFFIX and path.is_file() else find_lora(name, folder)
-
-
-def torch_dtype(name: str) -> torch.dtype | None:
-    """Raises: UnknownName."""
-    import torch
-
-    if name not in DTYPES:
-        raise UnknownName("type of numbers", name, DTYPES)
-    return {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}.get(name)
 
 
 def with_suffix(path: Path) -> Path:

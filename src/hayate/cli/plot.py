@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,16 +13,11 @@ from hayate.cli.computing import DEFAULTS, Own
 from hayate.cli.generate import progress
 from hayate.cli.options import takes_groups
 from hayate.cli.requested import ANY, AT_ONCE, FROM_NOISE, Drawn, Enlarged, Started
-from hayate.errors import HayateError, UsageError
+from hayate.errors import UsageError
 from hayate.request import TextToImage, validate
 from hayate.settings import load_settings
 
-if TYPE_CHECKING:
-    from hayate.pipeline.axes import Cell
-    from hayate.pipeline.session import Report
-
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-MAX_CELLS = 1000
 
 
 @app.command()
@@ -42,8 +37,11 @@ def plot(  # noqa: PLR0917 - Typer makes a flag of each
     """Make a picture for every combination of two or three axes, and a sheet of them."""
     import secrets
 
-    from hayate.pipeline.axes import Cell, cells, parse_axis
+    from hayate.pipeline.axes import MAX_CELLS, Cell, cells, parse_axis
+    from hayate.pipeline.plots import make_cells, plot_sheet, save_sheet
     from hayate.pipeline.png import check_writable, resolve_target
+    from hayate.pipeline.session import Maker
+    from hayate.pipeline.workspace import Workspace
 
     axes = (parse_axis(x), parse_axis(y), parse_axis(z))
     count = len(axes[0].values) * len(axes[1].values) * len(axes[2].values)
@@ -60,54 +58,13 @@ def plot(  # noqa: PLR0917 - Typer makes a flag of each
     wanted = list(cells(Cell(request=request, asked=own.asked()), *axes))
     for _, cell in wanted:
         validate(cell.request)
-    made = make_cells(wanted, is_silent=as_json)
-    save_sheet(made, (axes[0].labels(), axes[1].labels(), axes[2].labels()), output)
+    settings = load_settings()
+    with Workspace(settings) as workspace, progress(as_json) as on_row:
+        made = list(make_cells(wanted, Maker(settings=settings, workspace=workspace, on_row=on_row)))
+    sheet = plot_sheet(made, (axes[0].labels(), axes[1].labels(), axes[2].labels()))
+    save_sheet(sheet, made[0].report.pictures[0].infotext, output)
     rows = [
-        {"place": list(place), "path": str(report.pictures[0].path), "speed": report.speed} for place, report in made
+        {"place": list(each.place), "path": str(each.report.pictures[0].path), "speed": each.report.speed}
+        for each in made
     ]
     typer.echo(json.dumps({"sheet": str(output), "cells": rows}) if as_json else f"{output}")
-
-
-def make_cells(
-    wanted: list[tuple[tuple[int, int, int], Cell]], *, is_silent: bool
-) -> list[tuple[tuple[int, int, int], Report]]:
-    """The pictures, by one workspace, so that models and layers are made once for all cells that share them.
-
-    Raises: HayateError of the first cell that fails, with what it was; the pictures before it are saved.
-    """
-    from hayate.pipeline.session import make_pictures
-    from hayate.pipeline.workspace import Workspace
-
-    settings, found = load_settings(), []
-    with Workspace(settings) as workspace, progress(is_silent) as on_row:
-        for place, cell in wanted:
-            try:
-                report = make_pictures(cell.request, settings, None, on_row, cell.asked, workspace=workspace)
-            except HayateError as error:
-                where = ", ".join(str(at + 1) for at in place)
-                raise UsageError(f"cell {where}: {error.message}", hint=error.hint) from error
-            found.append((place, report))
-    return found
-
-
-def save_sheet(
-    made: list[tuple[tuple[int, int, int], Report]], labels: tuple[tuple[str, ...], ...], output: Path
-) -> None:
-    """The sheet as a PNG, with the first picture's parameters in it."""
-    from PIL import Image, PngImagePlugin
-
-    from hayate.pipeline.axes_sheet import axes_sheet
-
-    pictures = {place: Image.open(report.pictures[0].path) for place, report in made}
-    captions = {place: caption_of(report) for place, report in made}
-    sheet = axes_sheet(pictures, captions, (labels[0], labels[1], labels[2]))
-    texts = PngImagePlugin.PngInfo()
-    texts.add_text("parameters", made[0][1].pictures[0].infotext)
-    sheet.save(output, pnginfo=texts)
-
-
-def caption_of(report: Report) -> str:
-    """The time of a cell: of the picture without loading, and the speed of its steps."""
-    seconds = sum(report.seconds[phase] for phase in ("encode", "sample", "decode"))
-    speed = report.rows / report.seconds["sample"] if report.seconds["sample"] else 0.0
-    return f"{seconds:.2f} s, {speed:.3g} it/s"

@@ -122,7 +122,7 @@ class Started:
 
         Raises: UsageError.
         """
-        from hayate.pipeline.canvas import extended_by
+        from hayate.pipeline.start_keys import extended_by
 
         return given_of(
             path=None if self.image is None else str(self.image),

@@ -9,21 +9,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hayate.cli.bench import AsJson, with_model, write_text
 from hayate.cli.group import MAIN, WithMain
 from hayate.cli.options import parse_size
-from hayate.errors import EngineError, UnknownName, UsageError
+from hayate.errors import UnknownName, UsageError
 from hayate.flags import device_from, given
-from hayate.settings import Settings, load_settings
+from hayate.settings import load_settings
 
 if TYPE_CHECKING:
-    from hayate.pipeline.prepared import Prepared
-    from hayate.request import TextToImage
-    from hayate.tune.search import Aim, Outcome, Search
+    from hayate.tune.search import Outcome
     from hayate.tune.verdict import Row
 
 app = typer.Typer(cls=WithMain, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -62,8 +60,10 @@ def run(  # noqa: PLR0917 - Typer makes a flag of each
     """Find the fastest configuration for a model, a size and a batch."""
     from hayate.bench.presets import QUICK
     from hayate.bench.protocol import seconds_of
+    from hayate.runtime.asked import Asked, asked_from
     from hayate.runtime.plan import PROMISES
     from hayate.tune.search import Search
+    from hayate.tune.tuning import Goal, aim_for, as_object, keep, run_search, write_plot
 
     if promise not in PROMISES:
         raise UnknownName("promise", promise, PROMISES)
@@ -74,7 +74,8 @@ def run(  # noqa: PLR0917 - Typer makes a flag of each
     with _table(as_json, budget_s) as table:
         request = with_model(request, model, random, settings, table.event)
         started = time.monotonic()  # random weights are written once, and no part of the budget
-        aim, prepared = aim_for(request, settings, budget_s, promise, min_psnr)
+        goal = Goal(budget_s=budget_s, promise=promise, min_psnr_db=min_psnr)
+        aim, prepared = aim_for(request, settings, goal, asked_from(given.get(), Asked()))
         aim.check()
         left_s = budget_s - (time.monotonic() - started) - MARGIN_S
         search = Search(replace(aim, budget_s=max(left_s, 5.0)), on_row=table.row, on_event=table.event)
@@ -85,111 +86,6 @@ def run(  # noqa: PLR0917 - Typer makes a flag of each
         typer.echo(json.dumps(as_object(outcome) | {"profile": kept}))
         return
     typer.echo("\n".join(conclusion(outcome, kept, picture)))
-
-
-def run_search(search: Search) -> Outcome:
-    """Raises: EngineError where the default plan itself can't be computed."""
-    from hayate.tune.pool import TrialFailed
-
-    try:
-        return search.run()
-    except TrialFailed as error:
-        raise EngineError(
-            f"the default plan failed: {error.message}", hint="try hayate generate with it first"
-        ) from error
-
-
-def aim_for(
-    request: TextToImage, settings: Settings, budget_s: float, promise: str, min_psnr_db: float
-) -> tuple[Aim, Prepared]:
-    """What to tune for, and the request as it will be made.
-
-    Raises: HayateError for a request that can't be.
-    """
-    from hayate.pipeline.prepared import prepare_request, work_of
-    from hayate.pipeline.workspace import Workspace
-    from hayate.runtime.asked import Asked, asked_from
-    from hayate.runtime.device import resolve_device
-    from hayate.runtime.facts import gather_facts
-    from hayate.tune.search import Aim
-    from hayate.tune.space import Place
-
-    flags = asked_from(given.get(), Asked())
-    own = Asked(promise=None if promise == "exact" else promise, offload=flags.offload, ignores_profile=True)
-    with Workspace(settings, is_lasting=False) as workspace:
-        prepared = prepare_request(request, settings, own, workspace)
-    facts = gather_facts(resolve_device(request.device or settings.device))
-    config = prepared.config
-    place = Place(facts=facts, config=config, work=work_of(prepared.job), promise=promise)
-    request = replace(request, model=str(prepared.files.model), steps=prepared.job.steps)
-    return Aim(
-        request=request,
-        place=place,
-        rows=prepared.job.table.rows,
-        budget_s=budget_s,
-        min_psnr_db=min_psnr_db,
-        open=replace(own, ignores_profile=False),
-    ), prepared
-
-
-def keep(outcome: Outcome, aim: Aim, prepared: Prepared, settings: Settings) -> str | None:
-    """Keeps the winner as the profile; where, or None where nothing was found that could be kept.
-
-    Raises: OutputError.
-    """
-    from datetime import UTC, datetime
-
-    from hayate.runtime.profiles import Profile, save_profile, slot_for, versions_of
-
-    best = outcome.best
-    if best is None or best.asked is None or best.trial is None:
-        return None
-    device, job = aim.place.facts.device, prepared.job
-    slot = slot_for(device, aim.place.config, (job.width_px, job.height_px), aim.place.promise)
-    summary: dict[str, Any] = {
-        "winner": best.name,
-        "ratio": round(outcome.ratio, 3),
-        "ratio_range": [round(min(outcome.ratios), 3), round(max(outcome.ratios), 3)] if outcome.ratios else None,
-        "it_per_s": best.trial.speed.as_object(),
-        "psnr_db": None if best.difference is None else best.difference.psnr_db,
-        "batch_size": job.batch_size,
-        "steps": outcome.steps,
-        "budget_s": aim.budget_s,
-    }
-    profile = Profile(
-        slot=slot,
-        asked=replace(best.asked, ignores_profile=False, notes=()),
-        versions=versions_of(device),
-        at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        summary=summary,
-    )
-    return str(save_profile(profile, settings.data_dir))
-
-
-def write_plot(outcome: Outcome, aim: Aim, path: Path) -> Path | None:
-    """The Pareto front of speed and difference as an SVG; None where there is nothing to show."""
-    from hayate.tune.plot import front_svg
-
-    picture = front_svg(outcome, aim.rows)
-    if picture is None:
-        return None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, picture)
-    return path
-
-
-def as_object(outcome: Outcome) -> dict[str, Any]:
-    """The outcome as JSON can hold it."""
-    from hayate.tune.plot import row_object
-
-    return {
-        "rows": [row_object(row) for row in outcome.rows],
-        "best": None if outcome.best is None else outcome.best.name,
-        "ratio": outcome.ratio,
-        "ratios": outcome.ratios,
-        "steps": outcome.steps,
-        "is_interrupted": outcome.is_interrupted,
-    }
 
 
 def conclusion(outcome: Outcome, kept: str | None, picture: Path | None) -> Iterator[str]:

@@ -6,11 +6,22 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from hayate.jobs.records import Event, JobRecord, NewJob, Progress, State, WorkerState
+from hayate.jobs.records import Event, JobRecord, NewJob, PictureRecord, Progress, State, WorkerState
+from hayate.settings import Settings
 
 
 class Desk(Protocol):
     """What takes jobs. Everything but `wait`, `events`, `ask` and `close` answers at once, from any thread."""
+
+    @property
+    def settings(self) -> Settings:
+        """What jobs start from; each may change some for itself."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the start, such as a list of jobs that was damaged."""
+        ...
 
     def start(self) -> None:
         """Opens the queue, takes back what a crash left behind, and starts the worker.
@@ -44,6 +55,19 @@ class Desk(Protocol):
         """Those that wait, in the order in which they will be begun."""
         ...
 
+    def count(self, state: State) -> int:
+        """How many jobs are in a state."""
+        ...
+
+    def pictures(
+        self, *, before: int | None = None, limit: int = 100, only_saved: bool = True
+    ) -> Sequence[PictureRecord]:
+        """What was made, the newest first; `before` is the number that the page before ended with.
+
+        The user may have moved or removed the files.
+        """
+        ...
+
     def cancel(self, id_: str) -> JobRecord:
         """Ends a job: one that waits at once, one that runs within a step. One that has ended stays as it is.
 
@@ -72,8 +96,11 @@ class Desk(Protocol):
         """
         ...
 
-    def events(self, job: str | None = None, *, after: int | None = None) -> AsyncIterator[Event]:
-        """What happens from now on, or after the event `after` as far as it is remembered; ends with the job."""
+    def events(self, job: str | None = None, *, after: int | None = None, watches: bool = True) -> AsyncIterator[Event]:
+        """What happens from now on, or after the event `after` as far as it is remembered; ends with the job.
+
+        Previews are made while somebody `watches`; who only counts does not.
+        """
         ...
 
     def progress(self) -> Progress | None:

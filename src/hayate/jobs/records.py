@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from hayate.errors import HayateError
+
 
 class State(StrEnum):
     """Where a job is; the last three are for good."""
@@ -50,6 +52,23 @@ class Failure:
     """HTTP's."""
 
 
+def failure_of(error: HayateError) -> Failure:
+    """An error as it is kept and sent."""
+    return Failure(type=type(error).__name__, message=error.message, hint=error.hint, status=error.http_status)
+
+
+def error_of(failure: Failure) -> HayateError:
+    """The error that a failure was, as far as the tree still knows it."""
+    kinds = [HayateError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    kind = next((each for each in kinds if each.__name__ == failure.type), HayateError)
+    error = kind.__new__(kind)  # UnknownName makes its message of other words
+    HayateError.__init__(error, failure.message, hint=failure.hint)
+    error.http_status = failure.status
+    return error
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
     """A picture that a job made."""
@@ -62,6 +81,16 @@ class Picture:
     height_px: int
     is_saved: bool
     """Whether it is among the user's outputs; others are kept for a while only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureRecord:
+    """A picture as the database has it."""
+
+    number: int
+    """Counts up over all pictures of all jobs."""
+    job: str
+    picture: Picture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

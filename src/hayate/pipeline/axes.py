@@ -19,6 +19,7 @@ from hayate.request import Hires, StartImage, TextToImage
 from hayate.runtime.asked import Asked
 
 MAX_VALUES = 1000
+MAX_CELLS = 1000
 _RANGE = re.compile(r"\s*(-?[\d.]+)\s*-\s*(-?[\d.]+)\s*(?:\(\s*([+-][\d.]+)\s*\)|\[\s*(\d+)\s*\])?\s*")
 
 

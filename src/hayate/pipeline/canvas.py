@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from PIL import Image, ImageChops, ImageFilter
 
-from hayate.errors import UnknownName, UsageError, clip
+from hayate.errors import UsageError
+from hayate.pipeline.start_keys import SIDES
 from hayate.pipeline.tiles import PX_PER_LAT
 from hayate.request import StartImage
 
-SIDES = ("left", "top", "right", "bottom")
 INTO_PICTURE = 2
 """How far the mask goes into the picture, in radii of its blur: so all that is new is made anew."""
 
@@ -44,25 +44,6 @@ def extended(picture: Image.Image, mask: Image.Image | None, asked: StartImage) 
     whole.paste(255, (0, 0, *size))
     whole.paste(inside, (left, top))
     return canvas, whole
-
-
-def extended_by(text: str) -> tuple[int, int, int, int]:
-    """What `left=128,right=128` means: so many pixels more on those sides.
-
-    Raises: UsageError, UnknownName.
-    """
-    found: dict[str, int] = {}
-    for part in text.replace(",", " ").split():
-        side, _, number = part.partition("=")
-        if side not in SIDES:
-            raise UnknownName("side", side, SIDES)
-        if not (number.isascii() and number.isdigit() and len(number) < 6):
-            raise UsageError(f"outpaint {clip(part, 30)!r} is no number of pixels", hint="left=128,right=128")
-        found[side] = int(number)
-    if not any(found.values()):
-        raise UsageError("outpaint adds nothing", hint="left=128,right=128")
-    left, top, right, bottom = (found.get(side, 0) for side in SIDES)
-    return left, top, right, bottom
 
 
 def canvas_size(size: tuple[int, int], extend_px: tuple[int, int, int, int]) -> tuple[int, int]:

@@ -13,12 +13,13 @@ from hayate.pipeline.guards import Guard, Shortage, attempt, free_memory
 from hayate.pipeline.players import Player
 from hayate.pipeline.prepared import Prepared
 from hayate.pipeline.refine import Role
-from hayate.pipeline.safe_types import FILE_NAME, SafeTypes
+from hayate.pipeline.safe_types import SafeTypes
 from hayate.pipeline.workspace import Workspace
 from hayate.runtime.compile.spec import Mode
 from hayate.runtime.plan import Plan
 from hayate.runtime.precision import Precision
 from hayate.settings import Settings
+from hayate.weights.learnt_types import FILE_NAME
 from hayate.weights.merged import ModelSource
 
 

@@ -15,7 +15,7 @@ from hayate.engines.torch import load_engine
 from hayate.models.config import ModelConfig
 from hayate.runtime.precision import Precision, dtype_name
 from hayate.runtime.probe import overflows
-from hayate.weights.rewrite import SAFE_TYPES
+from hayate.weights.learnt_types import SAFE_TYPES
 
 VISIBLE = 0.05
 """A result that is this far from fp32's, relative to its size, would be seen in the picture. fp16 alone makes 0.001."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,8 @@ from hayate.models.config import ModelConfig
 from hayate.prompt.chunks import Emphasis, spans_of
 from hayate.prompt.inversions import NONE, Inversions, Unit, inversions
 from hayate.prompt.tokenizer import Tokenizer
-from hayate.weights.embedding import ENDINGS, read_embedding
+from hayate.weights.embedding import read_embedding
+from hayate.weights.embedding_files import embedding_files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,23 +73,6 @@ def find_inversions(
                 paths={name: files[name] for name in used},
             )
     return NOTHING
-
-
-def embedding_files(folder: Path) -> dict[str, Path]:
-    """The files in `folder` and below by the names that prompts give them; of two with one name the first by path.
-
-    Pictures count last, since most of them only show what an embedding beside them makes.
-    """
-    paths = [
-        Path(parent, name)
-        for parent, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if name[0] != "." and name.lower().endswith(ENDINGS) and not name.lower().endswith(".preview.png")
-    ]
-    found: dict[str, Path] = {}
-    for path in sorted(paths, key=lambda path: (ENDINGS.index(path.suffix.lower()) == len(ENDINGS) - 1, path)):
-        found.setdefault(path.stem, path)
-    return found
 
 
 def _named(spans: Sequence[Sequence[int]], names: Mapping[str, Unit]) -> list[str]:

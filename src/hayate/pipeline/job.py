@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from hayate.engines.loras import LoraUse
+from hayate.pipeline.chosen import NoiseSource
 from hayate.pipeline.encode import TextStyle
 from hayate.pipeline.enlarge import Enlarger
 from hayate.pipeline.guidance import GuidanceScale
 from hayate.pipeline.inversions import NOTHING, Inverted
-from hayate.pipeline.noise import NoiseRequest, NoiseSource
+from hayate.pipeline.noise import NoiseRequest
 from hayate.pipeline.pictures import Start
 from hayate.pipeline.refine import Refined, Role
 from hayate.prompt.schedule import Prompt

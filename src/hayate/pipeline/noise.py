@@ -4,28 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import torch
 
 from hayate.errors import UsageError
 from hayate.pipeline.brownian import BrownianNoise
+from hayate.pipeline.chosen import NoiseSource
 from hayate.pipeline.philox import philox_randn
 from hayate.samplers.table import Brownian, Noise, StepTable
 
 SEED_LIMIT = 2**64
 NEARLY_PARALLEL = 0.9995
-
-
-class NoiseSource(StrEnum):
-    """Which random numbers a seed stands for."""
-
-    CPU = "CPU"
-    """torch's CPU generator: the same on every machine."""
-    NV = "NV"
-    """CUDA's numbers, computed on the CPU: the same on every machine."""
-    GPU = "GPU"
-    """The device's own generator: A1111's default; on CUDA it equals NV but for large pictures on small cards."""
 
 
 def resolve_source(asked: NoiseSource, device: torch.device) -> tuple[NoiseSource, str]:

@@ -4,32 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from types import MappingProxyType
 from typing import Any
 
 from hayate import __version__
-from hayate.pipeline.canvas import SIDES
+from hayate.pipeline.chosen import NoiseSource
 from hayate.pipeline.guidance import Guidance
 from hayate.pipeline.infotext import Infotext, order_parameters
 from hayate.pipeline.job import Job
-from hayate.pipeline.noise import NoiseSource
 from hayate.pipeline.refine import SWITCH_AT
+from hayate.pipeline.start_keys import FIRST_NOISE, RESIZE_TITLES, SIDES
 from hayate.prompt.chunks import Emphasis
 from hayate.runtime.approximate import Approximate
 from hayate.runtime.evidence import Evidence
 from hayate.samplers.table import Fresh
 
 AUTOMATIC = "Automatic"
-FIRST_NOISE = "Noise multiplier"
-RESIZE_TITLES = MappingProxyType(
-    {
-        "just resize": "Just resize",
-        "crop": "Crop and resize",
-        "fill": "Resize and fill",
-        "latent": "Just resize (latent upscale)",
-    }
-)
-"""A1111's names of the resize modes."""
 
 
 def describe(job: Job, guidance: Guidance, number: int, model: Mapping[str, str]) -> Infotext:

@@ -12,9 +12,7 @@ from typing import Any
 from hayate.errors import UsageError, clip
 from hayate.pipeline.infotext import RECIPE_KEY, Infotext, format_infotext, parse_infotext, version_of
 from hayate.pipeline.left_out import features_left_out, notes_of
-from hayate.pipeline.pasted_files import files_named, with_files
 from hayate.pipeline.pasted_hires import HIRES_KEYS, pasted_hires
-from hayate.pipeline.pasted_networks import renamed_networks
 from hayate.pipeline.pasted_start import START_KEYS, pasted_start, start_files
 from hayate.pipeline.pasted_values import Reading, pixels, read_values
 from hayate.pipeline.picture_info import PictureInfo, harmless, read_picture_info
@@ -94,6 +92,10 @@ def paste_picture(path: Path, settings: Settings, given: Collection[str] = ()) -
     `given` names the fields that the user gives beside it: the picture's own are not looked at.
     Raises: UsageError for a file that is no picture or does not say how it was made.
     """
+    # They read models' files, and load torch, which a pasted text does not need.
+    from hayate.pipeline.pasted_files import files_named, with_files
+    from hayate.pipeline.pasted_networks import renamed_networks
+
     picture = read_picture_info(path)
     if picture.infotext is None:
         hint = "take a picture that Hayate or A1111 saved"

@@ -10,9 +10,9 @@ from types import MappingProxyType
 
 from hayate.errors import HayateError, clip
 from hayate.pipeline.infotext import Infotext
-from hayate.pipeline.inversions import embedding_files
 from hayate.settings import Settings
 from hayate.weights.embedding import embedding_hash
+from hayate.weights.embedding_files import embedding_files
 from hayate.weights.folders import find_lora, model_files
 from hayate.weights.hashes import lora_hash, lora_hash_if_known
 

@@ -10,11 +10,9 @@ from typing import Any
 from PIL import Image
 
 from hayate.errors import HayateError, UnknownName
-from hayate.pipeline.canvas import extended_by
 from hayate.pipeline.infotext import Infotext
-from hayate.pipeline.parameters import FIRST_NOISE, RESIZE_TITLES
 from hayate.pipeline.pasted_values import Reading, read_values
-from hayate.pipeline.pictures import IMAGE_HASH, MASK_HASH, pixel_hash, read_mask, read_picture
+from hayate.pipeline.start_keys import FIRST_NOISE, IMAGE_HASH, MASK_HASH, RESIZE_TITLES, extended_by
 from hayate.request import FILLS
 
 _RESIZE_NAMES = MappingProxyType({title: name for name, title in RESIZE_TITLES.items()})
@@ -69,6 +67,8 @@ def start_files(info: Infotext, record: Mapping[str, Any] | None, picture: Path,
     Looked for where it was, and by its name beside the picture, in the working folder and among the outputs. What a
     stranger's picture names is opened only to compare it with the hash beside it.
     """
+    from hayate.pipeline.pictures import read_mask, read_picture  # loads torch, which a pasted text does not need
+
     asked = (record or {}).get("asked")
     start = asked.get("start") if isinstance(asked, dict) else None
     found: dict[str, str] = {}
@@ -97,6 +97,8 @@ def _places(name: str, folders: tuple[Path, ...]) -> Iterator[Path]:
 
 
 def _hash(path: Path, read: Any) -> str | None:
+    from hayate.pipeline.pictures import pixel_hash
+
     try:
         picture: Image.Image = read(path)
     except HayateError:

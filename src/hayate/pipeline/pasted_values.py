@@ -7,8 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hayate.errors import UsageError, clip
-from hayate.pipeline.noise import NoiseSource
-from hayate.pipeline.resolve import choose
+from hayate.pipeline.chosen import NoiseSource, choose
 from hayate.prompt.chunks import Emphasis
 from hayate.samplers.catalogue import resolve_sampler
 from hayate.samplers.sigmas import resolve_schedule

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 import warnings
@@ -47,25 +48,35 @@ def read_picture_info(path: str | Path) -> PictureInfo:
 
     Raises: UsageError for a file that is missing, unreadable, no PNG, JPEG, WebP or AVIF picture, or oversized.
     """
+    return _opened(Path(path), clip(str(path), 200))
+
+
+def picture_info_of(data: bytes) -> PictureInfo:
+    """The same of a file's bytes.
+
+    Raises: UsageError.
+    """
+    return _opened(io.BytesIO(data), "the picture")
+
+
+def _opened(file: Path | io.BytesIO, title: str) -> PictureInfo:
     from PIL import Image, UnidentifiedImageError, features
 
-    path = Path(path)
     formats = [name for name in FORMATS if name not in ("WEBP", "AVIF") or features.check(name.lower())]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the cap here
-            with Image.open(path, formats=formats) as image:
-                return _read(image, path)
+            with Image.open(file, formats=formats) as image:
+                return _read(image, title)
     except FileNotFoundError:
-        raise UsageError(f"no file {clip(str(path), 200)}", hint="check the path") from None
+        raise UsageError(f"no file {title}", hint="check the path") from None
     except UnidentifiedImageError:
-        hint = "only PNG, JPEG, WebP and AVIF are read"
-        raise UsageError(f"{clip(str(path), 200)} is not a picture", hint=hint) from None
+        raise UsageError(f"{title} is not a picture", hint="only PNG, JPEG, WebP and AVIF are read") from None
     except Image.DecompressionBombError:
-        raise UsageError(f"{clip(str(path), 200)} has too many pixels", hint=f"at most {MAX_PIXELS}") from None
+        raise UsageError(f"{title} has too many pixels", hint=f"at most {MAX_PIXELS}") from None
     except (OSError, ValueError, SyntaxError, struct.error, EOFError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise UsageError(f"can't read {clip(str(path), 200)}: {clip(reason, 100)}", hint="is it damaged?") from error
+        raise UsageError(f"can't read {title}: {clip(reason, 100)}", hint="is it damaged?") from error
 
 
 def harmless(text: str) -> str:
@@ -75,16 +86,16 @@ def harmless(text: str) -> str:
     )
 
 
-def _read(image: Image, path: Path) -> PictureInfo:
+def _read(image: Image, title: str) -> PictureInfo:
     if image.width * image.height > MAX_PIXELS:
         size = f"{image.width} × {image.height} px"
-        raise UsageError(f"{clip(str(path), 200)} is too large: {size}", hint=f"at most {MAX_PIXELS} pixels are read")
+        raise UsageError(f"{title} is too large: {size}", hint=f"at most {MAX_PIXELS} pixels are read")
     if image.format == "PNG" and PARAMETERS not in image.info:
         image.load()  # some programs write their texts behind the pixels
     texts = {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)}
     for key, text in texts.items():
         if len(text) > MAX_CHARACTERS:
-            message = f"{clip(str(path), 200)}: its text {clip(key)!r} has {len(text)} characters"
+            message = f"{title}: its text {clip(key)!r} has {len(text)} characters"
             raise UsageError(message, hint=f"at most {MAX_CHARACTERS} are read")
     parameters = texts.pop(PARAMETERS, None) or _user_comment(image)
     infotext = parse_infotext(parameters) if parameters else _read_novelai(texts, image)

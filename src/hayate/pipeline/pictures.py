@@ -18,10 +18,10 @@ from torch import Tensor
 from hayate.errors import UsageError
 from hayate.pipeline.canvas import blurred, extended, widened
 from hayate.pipeline.opened import opened_picture
+from hayate.pipeline.start_keys import IMAGE_HASH, MASK_HASH
 from hayate.pipeline.tiles import PX_PER_LAT
 from hayate.request import StartImage
 
-IMAGE_HASH, MASK_HASH = "Init image hash", "Mask hash"
 FILL_LAYERS = ((256, 1), (64, 1), (16, 2), (4, 4), (2, 2), (0, 1))
 """Radii of the blurs, in pixels, and how often each is laid over those before it."""
 

@@ -94,6 +94,7 @@ def save_grid(image: np.ndarray, target: Target, texts: PictureTexts) -> Path:
     """
     data = encode_picture(image, texts, target.format)
     with _explained(target.folder):
+        target.folder.mkdir(parents=True, exist_ok=True)
         if target.name:
             name = Path(target.name)
             return _save_as(data, target.folder, f"{name.stem}-grid{name.suffix}")

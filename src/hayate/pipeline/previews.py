@@ -90,8 +90,17 @@ class Previewer:
     `publish` may raise OSError: the job goes on, and its notes say so. One job at a time.
     """
 
-    def __init__(self, publish: Callable[[Preview], None], *, every: int = 5, tiny_vae: Path | None = None) -> None:
+    def __init__(
+        self,
+        publish: Callable[[Preview], None],
+        *,
+        every: int = 5,
+        tiny_vae: Path | None = None,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
         """With `tiny_vae`, the file of a tiny decoder, that decodes; else a linear approximation does.
+
+        None is made while `is_wanted` says no.
 
         Raises: UsageError, ModelFileError for a file that is none.
         """
@@ -99,7 +108,7 @@ class Previewer:
             raise UsageError(f"a preview every {every} evaluations can't be", hint="--preview-every takes 1 or more")
         if tiny_vae is not None:
             check_tiny(tiny_vae)
-        self._publish, self._every, self._path = publish, every, tiny_vae
+        self._publish, self._every, self._path, self._is_wanted = publish, every, tiny_vae, is_wanted
         self._tiny: TinyVAE | None = None
         self._factors = SD1
         self._thread: ThreadPoolExecutor | None = None
@@ -128,7 +137,7 @@ class Previewer:
 
     def show(self, row: int, rows: int, denoised: Tensor) -> None:
         """The loop's call after each row. Cost: nothing but a comparison unless a preview is due."""
-        if row % self._every or self._thread is None:
+        if row % self._every or self._thread is None or not self._is_wanted():
             return
         if self._pending is not None and not self._pending.done():
             self._skipped += 1

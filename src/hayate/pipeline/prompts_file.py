@@ -53,17 +53,25 @@ _REFUSED: Mapping[str, str] = MappingProxyType(
 def read_prompts_file(path: Path, base: TextToImage) -> tuple[tuple[int, TextToImage], ...]:
     """The requests of a file, each with the number of its line; `base` has what a line leaves open.
 
-    A line that begins with `--` is options; any other is a prompt as it stands. Empty lines are passed over.
     Raises: UsageError for a file that can't be read or has no line, and for a bad line, with its number.
+    """
+    return requests_of_text(_text_of(path), base, clip(path.name, 80))
+
+
+def requests_of_text(text: str, base: TextToImage, title: str = "the prompts") -> tuple[tuple[int, TextToImage], ...]:
+    """The requests of a text's lines, each with its number.
+
+    A line that begins with `--` is options; any other is a prompt as it stands. Empty lines are passed over.
+    Raises: UsageError for a text without a line, and for a bad line, with its number.
     Source: A1111 behaviour.
     """
     jobs: list[tuple[int, TextToImage]] = []
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
-            with numbered(path, number):
+            with numbered(title, number):
                 jobs.append((number, read_line(line.strip(), base)))
     if not jobs:
-        raise UsageError(f"{clip(str(path), 200)} has no prompts", hint="write one on each line")
+        raise UsageError(f"{title} has no prompts", hint="write one on each line")
     return tuple(jobs)
 
 
@@ -87,23 +95,23 @@ def read_line(line: str, base: TextToImage) -> TextToImage:
 
 
 @contextmanager
-def numbered(path: Path, number: int) -> Iterator[None]:
-    """Inside it an error's message begins with the file and the line."""
+def numbered(title: str, number: int) -> Iterator[None]:
+    """Inside it an error's message begins with the file's name and the line."""
     try:
         yield
     except HayateError as error:
-        error.message = f"{clip(path.name, 80)}, line {number}: {error.message}"
+        error.message = f"{title}, line {number}: {error.message}"
         raise
 
 
-def _lines(path: Path) -> list[str]:
+def _text_of(path: Path) -> str:
     shown = clip(str(path), 200)
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise UsageError(f"{shown} is larger than {MAX_BYTES // 2**20} MiB", hint="is it a file of prompts?")
-        return content.decode("utf-8-sig").splitlines()
+        return content.decode("utf-8-sig")
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "it is not UTF-8 text"
         raise UsageError(f"{shown} can't be read: {reason}", hint="name a text file of prompts") from error

@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from hayate.errors import UnknownName, UsageError
+from hayate.errors import UsageError
 from hayate.models.config import Family, ModelConfig
+from hayate.pipeline.chosen import NoiseSource, choose
 from hayate.pipeline.encode import TextStyle
 from hayate.pipeline.guidance import GuidanceScale
 from hayate.pipeline.inversions import find_inversions
 from hayate.pipeline.job import Job
 from hayate.pipeline.loras import find_loras
-from hayate.pipeline.noise import NoiseSource
 from hayate.pipeline.refine import SWITCH_AT, refine
 from hayate.prompt.chunks import Emphasis
 from hayate.prompt.extra_networks import split_extra_networks
@@ -36,7 +36,6 @@ from hayate.settings import Settings
 from hayate.weights.upscalers import find_upscaler
 
 Value = TypeVar("Value")
-Choice = TypeVar("Choice", Emphasis, NoiseSource)
 
 SEED_LIMIT = 4294967294
 """Random seeds are below this, as in A1111."""
@@ -237,17 +236,6 @@ def check_names(request: TextToImage, settings: Settings) -> None:
     choose(NoiseSource, "noise source", first_given(request.noise_source, settings.rng))
     if request.hires is not None:
         upscaler_file(request.hires.upscaler, settings)
-
-
-def choose(kind: type[Choice], title: str, name: str) -> Choice:
-    """The member of `kind` called `name`, in any case.
-
-    Raises: UnknownName.
-    """
-    by_name = {member.value.casefold(): member for member in kind}
-    if name.casefold() not in by_name:
-        raise UnknownName(title, name, [member.value for member in kind])
-    return by_name[name.casefold()]
 
 
 def noise_schedule(config: ModelConfig) -> NoiseSchedule:

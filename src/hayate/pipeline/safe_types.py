@@ -18,14 +18,12 @@ from hayate.errors import HayateError
 from hayate.pipeline.guards import TITLES
 from hayate.runtime.precision import DTYPES, Precision, dtype_name
 from hayate.weights.hashes import file_stamp
+from hayate.weights.learnt_types import SAFE_TYPES, read_learnt
 from hayate.weights.merged import MergedModel, ModelSource
 from hayate.weights.read import read_header
-from hayate.weights.rewrite import SAFE_TYPES
 
 logger = logging.getLogger(__name__)
 
-FILE_NAME = "safe-types.json"
-MAX_BYTES = 4 * 1024 * 1024
 REACH = (torch.float16, torch.bfloat16, torch.float32)
 """From the narrowest to the widest."""
 
@@ -46,7 +44,7 @@ class SafeTypes:
 
         A damaged memory is one note and counts as empty.
         """
-        entries, notes = _read(self.path)
+        entries, notes = read_learnt(self.path)
         for part, file in self.files.items():
             learnt, said, asked = _types(entries, file).get(part), _said(file).get(part), getattr(precision, part)
             safe = max((each for each in (learnt, said) if each is not None), key=REACH.index, default=None)
@@ -60,7 +58,7 @@ class SafeTypes:
 
     def keep(self, part: Part, dtype: torch.dtype) -> bool:
         """Remembers that `part` needs `dtype`; whether that succeeded. It is only slower if not."""
-        entries, _ = _read(self.path)
+        entries, _ = read_learnt(self.path)
         file = self.files[part]
         try:
             types = {known: dtype_name(type_) for known, type_ in (_types(entries, file) | {part: dtype}).items()}
@@ -106,20 +104,6 @@ def _stamp(file: ModelSource) -> list[int]:
     """What changes when a file, or one that is merged, is replaced. Raises: OSError."""
     files = file.files if isinstance(file, MergedModel) else (file,)
     return [part for path in files for part in file_stamp(path)]
-
-
-def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """The entries, none if there is no file; a note if it can't be understood."""
-    try:
-        with path.open("rb") as file:
-            entries = json.loads(file.read(MAX_BYTES))
-    except FileNotFoundError:
-        return {}, []
-    except (OSError, ValueError, RecursionError):
-        entries = None
-    if not isinstance(entries, dict):
-        return {}, [f"{path} is damaged and was left out of account: what was learnt of models is learnt again"]
-    return entries, []
 
 
 def _write(path: Path, entries: Mapping[str, Any]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from hayate.errors import Cancelled, OutputError
 from hayate.pipeline.cast import Cast
 from hayate.pipeline.decode import Batch
 from hayate.pipeline.denoise import StepCallback
@@ -22,49 +24,77 @@ from hayate.pipeline.infotext import format_infotext
 from hayate.pipeline.job import Job
 from hayate.pipeline.names import NameFacts, fill_pattern
 from hayate.pipeline.overlap import Worker
-from hayate.pipeline.parameters import Speed, describe, record, schedule_label
+from hayate.pipeline.parameters import Speed, describe, record
 from hayate.pipeline.pictures import InMemory
 from hayate.pipeline.png import Target, check_writable, resolve_target, save_grid, save_picture
 from hayate.pipeline.prepared import Files, Prepared, prepare_request
 from hayate.pipeline.previews import Previewer
+from hayate.pipeline.report import Report, SavedPicture, plan_of
 from hayate.pipeline.text2image import text2image
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage
 from hayate.runtime.asked import Asked
 from hayate.runtime.attention.evidence import evidence as attention_evidence
 from hayate.runtime.plan import Plan
-from hayate.runtime.precision import Precision, dtype_name
 from hayate.runtime.probe import peak_memory_bytes, reset_peak_memory
 from hayate.settings import Settings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SavedPicture:
-    """A picture on the disk."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Maker:
+    """How pictures are made and where they go: what one request after the other has in common."""
 
-    path: Path
-    seed: int
-    infotext: str
+    settings: Settings
+    workspace: Workspace
+    """Keeps what the next request can use."""
+    on_row: StepCallback
+    """May raise Skipped or Cancelled; the pictures that are finished count."""
+    output: Path | None = None
+    """A folder or a file; None is the settings' folder."""
+    spare: Path | None = None
+    """A folder for pictures that can't be written to `output`; without one that is an error."""
+    has_grid: bool = False
+    """Whether all pictures are saved in one as well."""
+    grid_output: Path | None = None
+    """A folder for that; None puts it beside the pictures."""
+    previewer: Previewer | None = None
+    """Is shown each picture while it is made."""
+    on_loaded: Callable[[Job], None] = lambda job: None
+    """Told what will be made, when the model is there; may raise Cancelled too."""
 
+    def make(
+        self,
+        request: TextToImage,
+        asked: Asked | None = None,
+        *,
+        instead: InMemory | None = None,
+        keeps_pixels: bool = False,
+    ) -> Report:
+        """The pictures of `request`; whatever can be wrong is found before the model is loaded.
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What became of a request."""
-
-    pictures: tuple[SavedPicture, ...]
-    model: Mapping[str, str]
-    plan: Mapping[str, Any]
-    notes: tuple[str, ...]
-    seconds: Mapping[str, float]
-    """Per phase: load, encode, sample, decode, save; saving goes on beside the others."""
-    rows: int
-    """U-Net batches that were computed."""
-    speed: Mapping[str, Any]
-    """What the pictures' records call `speed`, with all pictures saved."""
-    grid: Path | None = None
-    """All pictures in one, if that was asked for and there are several."""
-    pixels: tuple[np.ndarray, ...] = ()
-    """The pictures themselves, each [H, W, 3] uint8, if they were to be kept."""
+        `instead` is a picture to start from in place of the request's; with `keeps_pixels` the report has the pictures
+        themselves.
+        Raises: HayateError; pictures that were sampled by then are saved.
+        """
+        settings, workspace = self.settings, self.workspace
+        format_ = Format(name=settings.format, quality=settings.quality)
+        target = resolve_target(self.output or settings.outputs_dir, format_)
+        check_format(target.format)
+        prepared = prepare_request(request, settings, asked, workspace, instead=instead)
+        check_fits(target.format, prepared.job.prompt_text, prepared.job.negative_text)
+        places, problem = _writable(target, self)
+        reset_peak_memory(prepared.plan.device.torch)
+        started = time.perf_counter()
+        guard = Cast(prepared, settings, workspace).open()
+        guard.notes.extend(problem)
+        making = Making(guard=guard, prepared=prepared, places=places, workspace=workspace)
+        making.pattern, making.has_grid, making.keeps_pixels = settings.filename_pattern, self.has_grid, keeps_pixels
+        making.previewer = self.previewer
+        making.seconds["load"] = time.perf_counter() - started
+        if self.previewer is None:
+            return making.run(self)
+        with self.previewer.watching(prepared, guard):
+            return making.run(self)
 
 
 def make_pictures(
@@ -80,67 +110,50 @@ def make_pictures(
     keeps_pixels: bool = False,
     previewer: Previewer | None = None,
 ) -> Report:
-    """Makes and saves the pictures of `request`; whatever can be wrong is found before the model is loaded.
+    """Makes and saves the pictures of one request, as a `Maker` does; without a workspace nothing outlives it.
 
-    `workspace` keeps what the next request can use; without one nothing outlives this one. With `has_grid` all pictures
-    are saved in one as well. `instead` is a picture to start from in place of the request's; with `keeps_pixels` the
-    report has the pictures themselves; `previewer` is shown each picture while it is made.
     Raises: HayateError; pictures that were sampled by then are saved.
     """
-    if workspace is None:
-        has_several = request.refiner is not None or (request.hires is not None and request.hires.model is not None)
-        with Workspace(settings, is_lasting=has_several) as own:  # the models of a job come back with every batch
-            return make_pictures(
-                request,
-                settings,
-                output,
-                on_row,
-                asked,
-                workspace=own,
-                has_grid=has_grid,
-                instead=instead,
-                keeps_pixels=keeps_pixels,
-                previewer=previewer,
-            )
-    format_ = Format(name=settings.format, quality=settings.quality)
-    target = resolve_target(output or settings.outputs_dir, format_)
-    check_format(target.format)
-    prepared = prepare_request(request, settings, asked, workspace, instead=instead)
-    check_fits(target.format, prepared.job.prompt_text, prepared.job.negative_text)
-    check_writable(target)
-    reset_peak_memory(prepared.plan.device.torch)
-    started = time.perf_counter()
-    guard = Cast(prepared, settings, workspace).open()
-    making = Making(guard=guard, prepared=prepared, target=target, workspace=workspace)
-    making.pattern, making.has_grid, making.keeps_pixels = settings.filename_pattern, has_grid, keeps_pixels
-    making.previewer = previewer
-    making.seconds["load"] = time.perf_counter() - started
-    if previewer is None:
-        return making.run(on_row)
-    with previewer.watching(prepared, guard):
-        return making.run(on_row)
+    has_several = request.refiner is not None or (request.hires is not None and request.hires.model is not None)
+    with ExitStack() as stack:
+        if workspace is None:  # the models of a job come back with every batch
+            workspace = stack.enter_context(Workspace(settings, is_lasting=has_several))
+        maker = Maker(
+            settings=settings,
+            workspace=workspace,
+            on_row=on_row,
+            output=output,
+            has_grid=has_grid,
+            previewer=previewer,
+        )
+        return maker.make(request, asked, instead=instead, keeps_pixels=keeps_pixels)
 
 
-def plan_of(job: Job, plan: Plan, precision: Precision) -> dict[str, Any]:
-    """What will be done, and why, as JSON can hold it."""
-    return {
-        "device": plan.device.title,
-        "device_reason": plan.device.reason,
-        "dtype": {part: dtype_name(getattr(precision, part)) for part in ("unet", "text", "vae")},
-        "dtype_reason": plan.precision.reason,
-        "choices": plan.as_object(),
-        "sampler": job.sampler.name,
-        "schedule": schedule_label(job),
-        "steps": job.steps,
-        "cfg": job.cfg,
-        "size_px": [job.width_px, job.height_px],
-        "batch_size": job.batch_size,
-        "batch_count": job.batch_count,
-        "seed": job.seed,
-        "noise_source": job.noise_source.value,
-        "clip_skip": job.style.clip_skip,
-        "emphasis": job.style.emphasis.value,
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Places:
+    """Where a request's files go."""
+
+    pictures: Target
+    spare: Target | None
+    grid: Target
+
+
+def _writable(target: Target, maker: Maker) -> tuple[_Places, list[str]]:
+    """The places, and a note where the spare one is taken at once. Raises: OutputError."""
+    grid = target if maker.grid_output is None else Target(folder=maker.grid_output, format=target.format)
+    spare = None if maker.spare is None else Target(folder=maker.spare, format=target.format)
+    try:
+        check_writable(target)
+    except OutputError as error:
+        if spare is None:
+            raise
+        check_writable(spare)
+        return _Places(pictures=spare, spare=spare, grid=spare), [_not_there(error)]
+    return _Places(pictures=target, spare=spare, grid=grid), []
+
+
+def _not_there(error: OutputError) -> str:
+    return f"pictures are not where they should be: {error}"
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -149,7 +162,7 @@ class Making:
 
     guard: Guard
     prepared: Prepared
-    target: Target
+    places: _Places
     workspace: Workspace
     seconds: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(("load", "encode", "sample", "decode", "save"), 0.0)
@@ -176,15 +189,22 @@ class Making:
     def files(self) -> Files:
         return self.prepared.files
 
-    def run(self, on_row: StepCallback) -> Report:
+    def run(self, maker: Maker) -> Report:
         """Makes all pictures; encoding and writing their files goes on beside the next batch, always in order."""
-        with Worker[SavedPicture]() as worker:
-            for batch in text2image(self.guard, self.job, on_row):
-                self._count(batch)
-                about = record(self.job, self._plan(), self._speed(), self._notes())
-                for index in range(len(batch.pictures)):
-                    worker.put(partial(self._save, batch, index, about))
-                self.pixels.extend(batch.pictures if self.has_grid or self.keeps_pixels else ())
+        is_stopped = False
+        worker = Worker[SavedPicture]()
+        try:
+            with worker:
+                maker.on_loaded(self.job)
+                for batch in text2image(self.guard, self.job, maker.on_row):
+                    self._count(batch)
+                    about = record(self.job, self._plan(), self._speed(), self._notes())
+                    for index in range(len(batch.pictures)):
+                        worker.put(partial(self._save, batch, index, about))
+                    self.pixels.extend(batch.pictures if self.has_grid or self.keeps_pixels else ())
+        except Cancelled as error:  # what is finished counts
+            is_stopped = True
+            self.guard.notes.extend(getattr(error, "__notes__", ()))  # what could not be saved
         if self.previewer is not None:
             self.guard.notes.extend(self.previewer.end())
         grid = self._save_grid(worker.results) if self.has_grid else None
@@ -199,6 +219,7 @@ class Making:
             speed=self._speed().as_object(),
             grid=grid,
             pixels=tuple(self.pixels) if self.keeps_pixels else (),
+            is_stopped=is_stopped,
         )
 
     def _count(self, batch: Batch) -> None:
@@ -235,11 +256,31 @@ class Making:
         started = time.perf_counter()
         infotext = format_infotext(describe(self.job, batch.guidance, batch.seeds.index + index, self.files.keys()))
         texts = PictureTexts(parameters=infotext, record=about)
-        seed = batch.seeds.seeds[index]
         stem = fill_pattern(self.pattern, self._name_facts(batch.seeds.index + index))
-        path = save_picture(batch.pictures[index], self.target, stem=stem, texts=texts)
+        picture = batch.pictures[index]
+        path, is_spare = self._put(lambda target: save_picture(picture, target, stem=stem, texts=texts))
         self.seconds["save"] += time.perf_counter() - started
-        return SavedPicture(path=path, seed=seed, infotext=infotext)
+        return SavedPicture(
+            path=path,
+            seed=batch.seeds.seeds[index],
+            subseed=batch.seeds.subseeds[index],
+            infotext=infotext,
+            width_px=picture.shape[1],
+            height_px=picture.shape[0],
+            is_spare=is_spare,
+        )
+
+    def _put(self, save: Callable[[Target], Path], target: Target | None = None) -> tuple[Path, bool]:
+        """Saves to the pictures' place or another one, else to the spare one; the file, and whether it is there."""
+        target, spare = target or self.places.pictures, self.places.spare
+        try:
+            return save(target), target == spare
+        except OutputError as error:
+            if spare is None or target == spare:
+                raise
+            if (note := _not_there(error)) not in self.guard.notes:
+                self.guard.notes.append(note)
+            return save(spare), True
 
     def _name_facts(self, number: int) -> NameFacts:
         keys = self.files.keys()
@@ -259,7 +300,10 @@ class Making:
             return None
         rows, columns = grid_shape(len(self.pixels))
         height_px, width_px, _ = self.pixels[0].shape
-        if is_too_large(self.target.format, columns * width_px, rows * height_px):
-            self.guard.notes.append(f"no grid: it is larger than a {self.target.format.name.upper()} file should be")
+        format_ = self.places.grid.format
+        if is_too_large(format_, columns * width_px, rows * height_px):
+            self.guard.notes.append(f"no grid: it is larger than a {format_.name.upper()} file should be")
             return None
-        return save_grid(make_grid(self.pixels), self.target, PictureTexts(parameters=saved[0].infotext))
+        texts = PictureTexts(parameters=saved[0].infotext)
+        grid = make_grid(self.pixels)
+        return self._put(lambda target: save_grid(grid, target, texts), self.places.grid)[0]

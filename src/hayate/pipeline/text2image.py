@@ -32,6 +32,7 @@ from hayate.pipeline.guidance import Guidance, build_guidance
 from hayate.pipeline.job import Job, Seeds
 from hayate.pipeline.noise import BatchNoise, NoiseRequest, noise_for
 from hayate.pipeline.pictures import to_pixels
+from hayate.pipeline.stops import Skipped
 from hayate.pipeline.tiles import PX_PER_LAT
 
 LATENT_MODES = MappingProxyType(
@@ -62,6 +63,7 @@ class Told:
 def text2image(engine: Engine, job: Job, on_row: StepCallback) -> Iterator[Batch]:
     """The pictures of `job`, batch by batch, as they are ready; what was sampled survives what ends the next batch.
 
+    `on_row` may raise Skipped, which gives up the batch, and Cancelled, which ends the job.
     Raises: EngineError when a result is not finite in any type, or memory does not suffice for any plan.
     """
     guard = guarded(engine)
@@ -73,9 +75,14 @@ def text2image(engine: Engine, job: Job, on_row: StepCallback) -> Iterator[Batch
     encoded = time.perf_counter()
     try:
         for seeds in job.batches():
-            told, latents = sample(guard, job, told, seeds, on_row, image=image, beside=beside)
-            if job.second is not None:
-                told_again, latents = enlarge(guard, job.second, told_again, seeds, on_row, latents=latents)
+            try:
+                told, latents = sample(guard, job, told, seeds, on_row, image=image, beside=beside)
+                if job.second is not None:
+                    told_again, latents = enlarge(guard, job.second, told_again, seeds, on_row, latents=latents)
+            except Skipped:
+                lost_s = time.perf_counter() - encoded
+                started, encoded = started + lost_s, encoded + lost_s
+                continue
             times = {"encode_s": encoded - started, "sample_s": time.perf_counter() - encoded}
             sampled = Sampled(seeds=seeds, latents=latents, guidance=told.guidance, **times)
             yield from (finish(job, batch) for batch in decoder.put(sampled))

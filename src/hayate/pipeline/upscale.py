@@ -5,9 +5,10 @@ Source: A1111 behaviour, docs/compat.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from hayate.pipeline.picture_info import PictureInfo
 from hayate.pipeline.pictures import Start, read_picture
 from hayate.pipeline.players import model_paths, read_config
 from hayate.pipeline.prepared import prepare_request
+from hayate.pipeline.report import plan_of
 from hayate.pipeline.text2image import encode_start, sample, show_around, tell
 from hayate.pipeline.workspace import Workspace
 from hayate.request import StartImage, TextToImage
@@ -65,6 +67,18 @@ class Upscaled:
     """Shapes: [H, W, 3] uint8."""
     texts: PictureTexts
     notes: tuple[str, ...] = ()
+    drawn: Redrawn | None = None
+    """What made it anew, where it was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redrawn:
+    """What is to be said of a picture that was made anew in tiles."""
+
+    seed: int
+    model: Mapping[str, str]
+    plan: Mapping[str, Any]
+    rows: int
 
 
 def upscale_picture(path: Path, about: PictureInfo, larger: Larger, device: torch.device) -> Upscaled:
@@ -74,13 +88,13 @@ def upscale_picture(path: Path, about: PictureInfo, larger: Larger, device: torc
     """
     picture = read_picture(path)
     made = larger.enlarger.enlarge(picture, larger.size(picture.size), device)
-    parameters = upscaled_text(about.parameters, larger)
+    keys = {"Postprocess upscale by": f"{larger.scale:g}", "Postprocess upscaler": larger.enlarger.name}
+    parameters = upscaled_text(about.parameters, keys)
     return Upscaled(pixels=np.asarray(made), texts=PictureTexts(parameters=parameters, record=about.record))
 
 
-def upscaled_text(parameters: str | None, larger: Larger) -> str:
+def upscaled_text(parameters: str | None, keys: Mapping[str, str]) -> str:
     """A picture's text with the keys of its enlargement at the end of its last line."""
-    keys = {"Postprocess upscale by": f"{larger.scale:g}", "Postprocess upscaler": larger.enlarger.name}
     line = ", ".join(f"{key}: {quote(value)}" for key, value in keys.items())
     if parameters and parse_infotext(parameters).parameters:
         return f"{parameters.rstrip()}, {line}"
@@ -120,7 +134,13 @@ def redraw_picture(
     keys = {"SD upscale overlap": larger.overlap_px, "SD upscale upscaler": larger.enlarger.name}
     info = replace(info, parameters=order_parameters({**info.parameters, **keys}))
     notes = (*prepared.plan.notes, *job.notes, *guard.notes)
-    return Upscaled(pixels=pixels, texts=PictureTexts(parameters=format_infotext(info)), notes=notes)
+    drawn = Redrawn(
+        seed=job.seed,
+        model={**prepared.files.keys(), "family": prepared.config.family.value, "path": str(prepared.files.model)},
+        plan=plan_of(job, prepared.plan, guard.precision),
+        rows=job.table.rows * len(cut.boxes()),
+    )
+    return Upscaled(pixels=pixels, texts=PictureTexts(parameters=format_infotext(info)), notes=notes, drawn=drawn)
 
 
 def tiled_request(path: Path, request: TextToImage, size: tuple[int, int], native_px: int) -> TextToImage:

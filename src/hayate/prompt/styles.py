@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import os
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hayate.errors import UnknownName, UsageError, clip
+from hayate.errors import OutputError, UnknownName, UsageError, clip
 from hayate.prompt.grammar import MAX_PROMPT_CHARS
 
 PLACEHOLDER = "{prompt}"
@@ -82,6 +84,28 @@ def read_styles(path: Path) -> StyleSheet:
         raise UsageError(f"{path} is not UTF-8 text", hint="save it as UTF-8") from error
     except csv.Error as error:
         raise UsageError(f"{path} is not a CSV table: {error}", hint="check the quotes of its last style") from error
+
+
+def write_styles(path: Path, styles: Iterable[Style]) -> None:
+    """Writes an A1111 `styles.csv`, whole or not at all; the one before stays as `.bak`.
+
+    Raises: OutputError.
+    """
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with new.open("w", encoding="utf-8-sig", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(("name", "prompt", "negative_prompt"))
+            rows.writerows((style.name, style.prompt, style.negative_prompt) for style in styles)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copy2(path, path.with_name(f"{path.name}.bak"))
+        new.replace(path)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise OutputError(f"{path} can't be written: {error.strerror}", hint="check its folder and its disk") from error
 
 
 def read_rows(rows: csv.DictReader[str], path: Path) -> StyleSheet:

@@ -1,4 +1,4 @@
-"""What was found to win on this machine, kept for the plans to come."""
+"""What was found to win on this machine, kept for the plans to come; the server lists it without loading torch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from hayate.errors import OutputError
+from hayate.errors import OutputError, UnknownName
 from hayate.models.config import ModelConfig
 from hayate.runtime.asked import Asked, asked_of
-from hayate.runtime.device import Device
+
+if TYPE_CHECKING:
+    from hayate.runtime.device import Device
 
 FOLDER = "profiles"
 MAX_BYTES = 2**20
@@ -80,6 +80,8 @@ def slot_for(device: Device, config: ModelConfig, size_px: tuple[int, int], prom
 
 def versions_of(device: Device) -> dict[str, str]:
     """What a profile's figures depend on beside the card; a change makes it stale."""
+    import torch
+
     found = {"torch": str(torch.__version__)}
     if device.torch.type == "cpu":
         return {**found, "threads": str(torch.get_num_threads())}
@@ -122,20 +124,32 @@ def load_profile(slot: Slot, data_dir: Path) -> Profile | None:
 
     A damaged file is as good as none: whoever tunes again replaces it.
     """
+    found = _read(data_dir / FOLDER / slot.file_name)
+    return found if found is not None and found.slot == slot else None
+
+
+def all_profiles(data_dir: Path) -> tuple[Profile, ...]:
+    """Every sound profile there is, the newest first."""
+    files = (data_dir / FOLDER).glob("*.json") if (data_dir / FOLDER).is_dir() else ()
+    found = [profile for path in files if (profile := _read(path)) is not None]
+    return tuple(sorted(found, key=lambda profile: (profile.at, profile.slot.file_name), reverse=True))
+
+
+def find_profile(file_name: str, data_dir: Path) -> Profile:
+    """The profile in the file of that name. Raises: UnknownName."""
+    known = {profile.slot.file_name: profile for profile in all_profiles(data_dir)}
+    if file_name not in known:
+        raise UnknownName("profile", file_name, known)
+    return known[file_name]
+
+
+def forget_profile(slot: Slot, data_dir: Path) -> None:
+    """Plans for such pictures are the default ones again. Raises: OutputError."""
     path = data_dir / FOLDER / slot.file_name
     try:
-        with path.open("rb") as file:
-            content = json.loads(file.read(MAX_BYTES))
-        found = Profile(
-            slot=Slot(**content["slot"]),
-            asked=asked_of(content["asked"]),
-            versions=content["versions"],
-            at=str(content["at"]),
-            summary=content["summary"],
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-    return found if found.slot == slot else None
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path} can't be removed: {error.strerror}", hint="see the setting data_dir") from error
 
 
 def other_cards(slot: Slot, data_dir: Path) -> list[str]:
@@ -156,3 +170,20 @@ def said(asked: Asked) -> dict[str, Any]:
 def is_open(asked: Asked) -> bool:
     """Whether nothing was asked for that a profile decides: then one may fill it in."""
     return not set(said(asked)) - {*_LEFT_OPEN, "checks_nan", "offload", "is_offload_for_sdxl"}
+
+
+def _read(path: Path) -> Profile | None:
+    """The profile in a file; None where it is damaged, or under a name by which no plan would find it."""
+    try:
+        with path.open("rb") as file:
+            content = json.loads(file.read(MAX_BYTES))
+        found = Profile(
+            slot=Slot(**content["slot"]),
+            asked=asked_of(content["asked"]),
+            versions=dict(content["versions"]),
+            at=str(content["at"]),
+            summary=dict(content["summary"]),
+        )
+        return found if found.slot.file_name == path.name else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None

@@ -52,6 +52,12 @@ class Worker:
         """
         return np.load(self._ask(task, limit_s)["pictures"], allow_pickle=False)
 
+    def stop(self) -> None:
+        """Ends what is being tried, from another thread than the one that waits for it: that trial has failed."""
+        process = self._process
+        if process is not None:
+            _kill(process)
+
     def close(self) -> None:
         """Ends the process, whatever it does."""
         process, self._process = self._process, None

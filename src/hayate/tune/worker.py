@@ -24,7 +24,8 @@ from PIL import Image
 from hayate.bench.proof import unproved
 from hayate.bench.reference import reference_pictures
 from hayate.errors import HayateError
-from hayate.pipeline.session import Report, make_pictures
+from hayate.pipeline.report import Report
+from hayate.pipeline.session import make_pictures
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage
 from hayate.runtime.asked import Asked, asked_of

@@ -18,7 +18,6 @@ from hayate.weights.hashes import file_sha256, file_stamp
 from hayate.weights.pickles import read_pickle_tensors
 from hayate.weights.read import open_checkpoint
 
-ENDINGS = (".safetensors", ".pt", ".bin", ".png")
 MAX_VECTORS = 75
 """More do not fit into a chunk."""
 PNG_KEY = "sd-ti-embedding"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,14 +54,17 @@ def model_files(folder: Path) -> tuple[Path, ...]:
     return tuple(path for _, path in _files(folder, follows_links=True) if path.suffix.lower() in READABLE)
 
 
-def find_model(
-    name: str, folder: Path, built_in: Path | None = None, *, allows_paths: bool = True, others: Iterable[str] = ()
-) -> Path:
+def all_files(folder: Path) -> tuple[Path, ...]:
+    """The files in `folder` and below that are called models, pickles too, sorted by name. Cost: none is read."""
+    return tuple(path for _, path in _files(folder, follows_links=True))
+
+
+def find_model(name: str, folder: Path, built_in: Path | None = None, *, allows_paths: bool = True) -> Path:
     """The file that `name` means: a path, a model's name in `folder` with or without extension, or "title [hash]".
 
     A name never leads out of the folder. Only the path of an existing file and the user's own links do, where
     `allows_paths`: on the command line, never for a server's callers.
-    Raises: UnknownName, which lists the nearest names, `others` among them; UsageError for a name that several files
+    Raises: UnknownName, which lists the nearest names of models and recipes; UsageError for a name that several files
     share.
     """
     if name == BUILT_IN and built_in is not None:
@@ -76,7 +79,14 @@ def find_model(
             raise UsageError(f"{clip(wanted)!r} is the name of several models", hint=f"choose {' or '.join(matches)}")
         if matches:
             return _check_inside(files[matches[0]], None if allows_paths else folder.resolve())
-    raise UnknownName("model", name, [*files, *([BUILT_IN] if built_in else []), *others])
+    raise unknown_model(name, folder, built_in, follows_links=allows_paths)
+
+
+def unknown_model(name: str, folder: Path, built_in: Path | None = None, *, follows_links: bool = True) -> UnknownName:
+    """The error for a name that nothing in `folder` has."""
+    found = (name for name, _ in _files(folder, follows_links))
+    known = [*found, *([BUILT_IN] if built_in else []), *recipe_files(folder, follows_links=follows_links)]
+    return UnknownName("model", name, known)
 
 
 def recipe_files(folder: Path, *, follows_links: bool = True) -> dict[str, Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from hayate.errors import UnknownName
-from hayate.weights import merge_recipe
 from hayate.weights.detect import detect_family
 from hayate.weights.folders import find_lora, find_model
 from hayate.weights.hashes import file_sha256, model_hash, start_hash
@@ -22,15 +20,14 @@ from hayate.weights.merge import Merge, open_merge
 from hayate.weights.merge_blend import blend
 from hayate.weights.merge_inputs import info_of
 from hayate.weights.merge_program import Blender
-from hayate.weights.merge_recipe import Recipe, quoted
+from hayate.weights.merge_recipe import Recipe
 from hayate.weights.read import Checkpoint, open_checkpoint, read_header
-from hayate.weights.recipes import full_recipe
+from hayate.weights.recipes import recipe_named
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SHORT_CHARACTERS = 80
-_LOOKS_LIKE_ONE = re.compile(r"\s*[A-Za-z_]\w*\s*\(.*,.*\)\s*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +62,6 @@ ModelSource = Path | MergedModel
 """What a model's name can mean: a file, or a merge of files."""
 
 
-def is_recipe(name: str) -> bool:
-    """Whether a name is written as a recipe is, even if not a right one."""
-    return merge_recipe.is_recipe(name) or _LOOKS_LIKE_ONE.fullmatch(name) is not None
-
-
 def find_source(
     name: str,
     folder: Path,
@@ -87,8 +79,7 @@ def find_source(
     try:
         return find_model(name, folder, built_in, allows_paths=allows_paths)
     except UnknownName:
-        text = name if is_recipe(name) else quoted(name)
-    recipe = full_recipe(text, folder, built_in, allows_paths=allows_paths)
+        recipe = recipe_named(name, folder, built_in, allows_paths=allows_paths)
     inputs = tuple(find_model(each, folder, built_in, allows_paths=allows_paths) for each in recipe.inputs)
     loras = tuple(find_lora(each, loras_dir or folder) for each in recipe.loras)
     family = detect_family(read_header(inputs[0]).tensors, source=str(inputs[0]))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hayate.errors import BrokenFile, ModelFileError, OutputError, UnknownName, UsageError, clip
-from hayate.weights.folders import BUILT_IN, RECIPES, find_model, find_recipe, recipe_files
+from hayate.weights import merge_recipe
+from hayate.weights.folders import BUILT_IN, RECIPES, find_model, find_recipe, recipe_files, unknown_model
 from hayate.weights.merge_recipe import MAX_CHARACTERS, Model, Recipe, expanded, parse_recipe, quoted
 from hayate.weights.read import read_header
 from hayate.weights.write import new_file
@@ -18,6 +20,7 @@ RECIPE, MODELS = "sd_merge_recipe", "sd_merge_models"
 """A1111's keys of a merged model's metadata."""
 _METHODS = {"weighted sum": ("merge", 2), "add difference": ("add_difference", 3), "no interpolation": ("", 1)}
 """A1111's names of its ways to merge."""
+_LOOKS_LIKE_ONE = re.compile(r"\s*[A-Za-z_]\w*\s*\(.*,.*\)\s*", re.DOTALL)
 _RANKS = ("primary", "secondary", "tertiary")
 
 
@@ -41,25 +44,40 @@ def list_recipes(folder: Path, built_in: Path | None = None, *, follows_links: b
     )
 
 
-def full_recipe(text: str, folder: Path, built_in: Path | None = None, *, allows_paths: bool = True) -> Recipe:
-    """The recipe that a text or a saved one's name stands for, with those that it names written out.
+def is_recipe(name: str) -> bool:
+    """Whether a name is written as a recipe is, even if not a right one."""
+    return merge_recipe.is_recipe(name) or _LOOKS_LIKE_ONE.fullmatch(name) is not None
 
-    So the text stays the same recipe, whatever becomes of the files. A model of a name goes before a recipe of it.
-    Raises: UsageError, UnknownName, BrokenFile.
+
+def recipe_named(name: str, folder: Path, built_in: Path | None = None, *, allows_paths: bool = True) -> Recipe:
+    """The recipe that a model's name is, if no model has it: written as one, or that of a saved one.
+
+    Raises: as `full_recipe`.
+    """
+    if is_recipe(name):
+        return full_recipe(name, folder, built_in, allows_paths=allows_paths)
+    path = find_recipe(name, folder, allows_paths=allows_paths)
+    if path is None:
+        raise unknown_model(name, folder, built_in, follows_links=allows_paths)
+    return full_recipe(read_recipe(path), folder, built_in, allows_paths=allows_paths)
+
+
+def full_recipe(text: str, folder: Path, built_in: Path | None = None, *, allows_paths: bool = True) -> Recipe:
+    """The recipe that a text is, with the saved ones that it names written out.
+
+    So the text stays the same recipe, whatever becomes of their files. A model of a name goes before a recipe of it.
+    Raises: UsageError, UnknownName, ModelFileError.
     """
 
     def saved(model: Model) -> str | None:
-        if model.is_saved:
-            return text_in(find_model(model.name, folder, built_in, allows_paths=allows_paths))
         try:
-            find_model(model.name, folder, built_in, allows_paths=allows_paths)
+            path = find_model(model.name, folder, built_in, allows_paths=allows_paths)
         except UnknownName:
-            path = find_recipe(model.name, folder, allows_paths=allows_paths)
-            if path is None:
-                known = recipe_files(folder, follows_links=allows_paths)
-                find_model(model.name, folder, built_in, allows_paths=allows_paths, others=known)
-            return None if path is None else read_recipe(path)
-        return None
+            recipe = find_recipe(model.name, folder, allows_paths=allows_paths)
+            if recipe is None:
+                raise
+            return read_recipe(recipe)
+        return text_in(path) if model.is_saved else None
 
     return expanded(parse_recipe(text), saved)
 
@@ -78,7 +96,7 @@ def read_recipe(path: Path) -> str:
     return text
 
 
-def write_recipe(recipe: Recipe, path: Path, *, may_replace: bool = False) -> None:
+def save_recipe(recipe: Recipe, path: Path, *, may_replace: bool = False) -> None:
     """Saves a recipe as a text. Raises: OutputError."""
     if path.suffix.lower() not in RECIPES:
         raise OutputError(f"{path} has no ending of a recipe", hint=f"call it {path.stem}.recipe")

@@ -14,6 +14,7 @@ from hayate.weights.detect import VAE_PREFIX
 from hayate.weights.diffusers_read import is_diffusers_folder
 from hayate.weights.diffusers_write import write_diffusers
 from hayate.weights.folders import READABLE, REFUSED
+from hayate.weights.learnt_types import SAFE_TYPES
 from hayate.weights.narrowing import Loss
 from hayate.weights.source import Source
 from hayate.weights.write import check_room, write_safetensors, writing
@@ -21,8 +22,6 @@ from hayate.weights.write import check_room, write_safetensors, writing
 if TYPE_CHECKING:
     from torch import Tensor
 
-SAFE_TYPES = "hayate.safe_types"
-"""The metadata in which a file says in which types its networks must compute: JSON, {"vae": "fp32"}."""
 OnTensor = Callable[[str], None]
 Finish = Callable[[Path], Mapping[str, str]]
 

@@ -1,0 +1,36 @@
+"""All checks over the facts of a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from hayate.doctor.catalogue import CHECKS
+from hayate.doctor.facts import Facts
+from hayate.doctor.finding import Finding, Severity
+
+
+def diagnose(facts: Facts) -> tuple[Finding, ...]:
+    """What this machine should change: what matters most first, then what gains most."""
+    found = [replace(finding, check=check.name) for check in CHECKS if (finding := check.judge(facts)) is not None]
+    return tuple(sorted(found, key=lambda finding: finding.rank))
+
+
+def fine(findings: Sequence[Finding]) -> tuple[str, ...]:
+    """The names of the checks that found nothing."""
+    spoken = {finding.check for finding in findings}
+    return tuple(check.name for check in CHECKS if check.name not in spoken)
+
+
+def is_serious(findings: Sequence[Finding]) -> bool:
+    return any(finding.severity is Severity.SERIOUS for finding in findings)
+
+
+def as_object(facts: Facts, findings: Sequence[Finding]) -> dict[str, Any]:
+    """The whole answer as JSON can hold it."""
+    return {
+        "findings": [finding.as_object() for finding in findings],
+        "fine": list(fine(findings)),
+        "unknown": list(facts.unknown),
+    }

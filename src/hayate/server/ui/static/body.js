@@ -1,0 +1,31 @@
+// From what a form says to the body of a `generate` job.
+
+const AXES = ["x", "y", "z"];
+
+/** The body of a job that starts from `start`, or from noise alone. */
+export function bodyOf(values, start) {
+  const body = structuredClone(values);
+  body.request.prompt ??= "";
+  if (start) body.request.start = startOf(body.request.start, start);
+  else delete body.request.start;
+  body.script = scriptOf(body.script);
+  if (!body.script) delete body.script;
+  return body;
+}
+
+function startOf(fields, start) {
+  const made = { ...fields, ...start };
+  if (made.extend_px) made.extend_px = [0, 1, 2, 3].map((side) => made.extend_px[side] ?? 0);
+  return made;
+}
+
+/** A script's part of the body; the axes of a plot are texts there: "Steps=10,20". */
+function scriptOf(script) {
+  if (!script?.name) return undefined;
+  const made = { ...script };
+  for (const axis of AXES) {
+    if (made[axis]?.axis) made[axis] = `${made[axis].axis}=${made[axis].values ?? ""}`;
+    else delete made[axis];
+  }
+  return made;
+}

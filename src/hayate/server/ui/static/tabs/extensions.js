@@ -1,0 +1,3 @@
+// Extensions: a list that the server wrote.
+
+export function mount() {}

@@ -1,0 +1,62 @@
+"""The strings of the page's frame: what is around every tab."""
+
+from __future__ import annotations
+
+FRAME: dict[str, tuple[str, str]] = {
+    "title": ("Hayate", "疾風 Hayate"),
+    "skip": ("Skip to the content", "本文へ移動"),
+    "tabs": ("Tabs", "タブ"),
+    "language": ("Language", "言語"),
+    "theme": ("Theme", "テーマ"),
+    "theme.auto": ("As the system", "システムに合わせる"),
+    "theme.light": ("Light", "ライト"),
+    "theme.dark": ("Dark", "ダーク"),
+    "refresh": ("Look for files again", "一覧を更新"),
+    "queue": ("Queue", "待ち行列"),
+    "link.api": ("API", "API"),
+    "link.profile": ("Start-up profile", "起動プロファイル"),
+    "footer": ("What computes here", "実行環境"),
+    "messages": ("Messages", "メッセージ"),
+    "no scripts": (
+        "This page needs JavaScript, which is switched off.",
+        "このページには JavaScript が必要ですが、無効になっています。",
+    ),
+    "group.top": ("Model", "モデル"),
+    "request.model": ("Stable Diffusion checkpoint", "Stable Diffusion チェックポイント"),
+    "request.model.help": (
+        "The model that draws. Files of models_dir and below; without a choice the small built-in one.",
+        "描画するモデル。models_dir 以下のファイル。未選択なら内蔵の小さなモデル。",
+    ),
+    "request.vae": ("VAE", "VAE"),
+    "request.vae.help": (
+        "What turns latents into pictures. Automatic is the checkpoint's own.",
+        "潜在表現を画像にする部分。自動はチェックポイント内蔵のもの。",
+    ),
+    "request.clip_skip": ("Clip skip", "Clip skip"),
+    "request.clip_skip.help": (
+        "The text encoder's layer, counted from the end. SD1 only; automatic is the model's own.",
+        "テキストエンコーダのどの層を使うか(末尾から)。SD1 のみ。自動はモデル既定。",
+    ),
+    "default model": ("Built-in (small landscapes)", "内蔵モデル(小さな風景)"),
+    "automatic": ("auto", "自動"),
+    "default": ("default", "既定"),
+    "none": ("none", "なし"),
+    "no": ("off", "オフ"),
+    "equal": ("same", "同じ"),
+    "same": ("as the first pass", "1回目と同じ"),
+    "js.worker.starting": ("the worker is starting…", "ワーカーを起動中…"),
+    "js.worker.importing": ("torch is loading…", "torch を読み込み中…"),
+    "js.worker.loading": ("a model is loading…", "モデルを読み込み中…"),
+    "js.worker.idle": ("ready", "準備完了"),
+    "js.worker.busy": ("working", "実行中"),
+    "js.worker.down": ("the worker is down and will be started again", "ワーカーが停止しました。再起動します"),
+    "js.restarts": ("{count} restarts", "再起動 {count} 回"),
+    "js.queued": ("{count} waiting", "{count} 件待ち"),
+    "js.no answer": ("The server does not answer.", "サーバーが応答しません。"),
+    "js.no answer.hint": (
+        "It may be restarting; the page tries again by itself.",
+        "再起動中かもしれません。ページは自動的に再接続します。",
+    ),
+    "js.close": ("Close", "閉じる"),
+    "js.reconnected": ("The server is there again.", "サーバーに再接続しました。"),
+}

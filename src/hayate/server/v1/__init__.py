@@ -1,0 +1,1 @@
+"""The asynchronous API: a job is handed in, watched and fetched, in a request each."""

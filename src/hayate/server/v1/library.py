@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from hayate.prompt.styles import Style
 from hayate.request import LATENT_UPSCALERS, PIXEL_UPSCALERS
-from hayate.server.library import ListedModel
-from hayate.server.v1.doors import TheDesk, TheLibrary
+from hayate.server.library import Library, ListedModel
+from hayate.server.v1.doors import TheDesk
 from hayate.server.v1.jobs import REFUSED
 
 router = APIRouter(prefix="/v1", tags=["lists"])
+
+
+async def _library(request: Request) -> Library:
+    return request.app.state.library
+
+
+TheLibrary = Annotated[Library, Depends(_library)]
 
 
 class ModelView(BaseModel):

@@ -291,8 +291,12 @@ def test_what_ran_when_it_ended_runs_at_the_next_start(servers: list[Server], tm
     """The real queue, with a worker that needs no torch; a call that waits hears 503."""
     first = Server(tmp_path, "--grace", "0.2", LIGHT="1").until_ready()
     servers.append(first)
-    slow = {"kind": "generate", "body": {"request": {"prompt": "slow", "steps": 200, "seed": 1}}}
-    running, waiting = (f"/v1/jobs/{json.loads(first.ask('POST', '/v1/jobs', slow)[1])['id']}" for _ in range(2))
+
+    def handed_in(steps: int) -> str:
+        job = {"kind": "generate", "body": {"request": {"prompt": "slow", "steps": steps, "seed": 1}}}
+        return f"/v1/jobs/{json.loads(first.ask('POST', '/v1/jobs', job)[1])['id']}"
+
+    running, waiting = handed_in(120), handed_in(2)
     until(lambda: state_of(first, running) == "running")
     answers: list[tuple[int, bytes]] = []
     call = {"prompt": "a", "steps": 1}

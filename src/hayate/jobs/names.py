@@ -40,7 +40,10 @@ def check_request_names(request: TextToImage, settings: Settings) -> None:
 
 
 def check_model(name: str | None, settings: Settings) -> None:
-    """A model of the folder, the built-in one, or a merge of such, also a saved one. Raises: UnknownName, UsageError."""
+    """A model of the folder, the built-in one, or a merge of such, saved or not.
+
+    Raises: UnknownName, UsageError, ModelFileError.
+    """
     if name is None:
         return
     try:

@@ -20,6 +20,7 @@ from hayate.weights.merge_blocks import Ratio, read_number, read_ratio
 
 MAX_CHARACTERS = 20_000
 MAX_DEPTH = 16
+MAX_SAVED = 8
 MAX_SEED = 2**53
 _TOKEN = re.compile(
     r"""\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<mark>[(),=])|(?P<word>[^\s(),='"][^(),='"]*))"""
@@ -172,7 +173,7 @@ def expanded(recipe: Recipe, saved: Callable[[Model], str | None]) -> Recipe:
 
     Raises: UsageError for one that has itself in it; as `parse_recipe` does.
     """
-    for _ in range(MAX_DEPTH):
+    for _ in range(MAX_SAVED + 1):
         models = [node for node in _walk(recipe.root) if isinstance(node, Model)]
         found = {node.place: text for node in models if (text := saved(node)) is not None}
         if not found:
@@ -181,7 +182,8 @@ def expanded(recipe: Recipe, saved: Callable[[Model], str | None]) -> Recipe:
         for (start, end), inner in sorted(found.items(), reverse=True):
             text = text[:start] + _expression_in(inner.strip()) + text[end:]
         recipe = parse_recipe(text)
-    raise UsageError(f"the recipe {clip(recipe.text)!r} has itself in it", hint="take it out")
+    hint = f"at most {MAX_SAVED} saved recipes are read one inside of another"
+    raise UsageError(f"the recipe {clip(recipe.text)!r} has itself in it, or too many others", hint=hint)
 
 
 def is_recipe(text: str) -> bool:

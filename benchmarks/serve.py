@@ -73,14 +73,14 @@ def start_s(command: Sequence[str]) -> float:
     Raises: RuntimeError where it answers with anything but a page.
     """
     with tempfile.TemporaryDirectory() as folder:
-        port = _free_port()
+        port = free_port()
         paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
         environment = {**os.environ, "PYTHONPATH": paths, "XDG_DATA_HOME": folder, "XDG_CACHE_HOME": folder}
         words = [word.replace("{port}", str(port)) for word in command]
         started_s = time.perf_counter()
         process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
         try:
-            while (status := _page_status(port)) is None:
+            while (status := page_status(port)) is None:
                 if process.poll() is not None:
                     raise RuntimeError(f"{words[-3:]} ended with code {process.returncode}")
                 time.sleep(0.002)
@@ -93,7 +93,7 @@ def start_s(command: Sequence[str]) -> float:
             process.wait(30)
 
 
-def _page_status(port: int) -> int | None:
+def page_status(port: int) -> int | None:
     asked = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         asked.request("GET", "/")
@@ -106,7 +106,7 @@ def _page_status(port: int) -> int | None:
     return answer.status
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as found:
         return found.getsockname()[1]
 

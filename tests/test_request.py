@@ -17,7 +17,12 @@ from hayate.request import BOUNDS, TextToImage, validate
 def test_only_the_prompt_is_needed() -> None:
     validate(TextToImage(prompt=""))
     validate(TextToImage(prompt="海" * 100_000, negative_prompt="a", width_px=64, height_px=4096, seed=-1, cfg=1))
-    required = [field.name for field in dataclasses.fields(TextToImage) if field.default is dataclasses.MISSING]
+    missing = dataclasses.MISSING
+    required = [
+        each.name
+        for each in dataclasses.fields(TextToImage)
+        if each.default is missing and each.default_factory is missing
+    ]
     assert required == ["prompt"]
 
 

@@ -168,8 +168,8 @@ FLAGS: Mapping[str, Flag] = MappingProxyType(
         "--hide-ui-dir-config": Flag("folders can't be changed through the page in any case", acts=False),
         "--disable-console-progressbars": Flag("no bar is drawn where nobody watches", acts=False),
         "--no-prompt-history": Flag("no prompts are kept", acts=False),
-        "--disable-all-extensions": Flag("there are none", acts=False),
-        "--disable-extra-extensions": Flag("there are none", acts=False),
+        "--disable-all-extensions": Flag("no extension acts, the built-in ones included"),
+        "--disable-extra-extensions": Flag("no extension acts but the built-in ones"),
         "--unix-filenames-sanitization": Flag(_NAMES, acts=False),
         "--filenames-max-length": Flag(_NAMES, takes="one", acts=False),
     }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
+from typing import Any
 
 from hayate.errors import UnknownName, UsageError, clip
 
@@ -109,6 +111,8 @@ class TextToImage:
     """From which part of the training's noise levels on, counted from the highest; None is 0.8."""
     device: str | None = None
     dtype: str | None = None
+    extensions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Extensions that are to act, and what is said to each of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +156,14 @@ def validate(request: TextToImage) -> None:
 
     Raises: UsageError.
     """
-    for field in fields(request):
-        value = getattr(request, field.name)
+    for each in fields(request):
+        value = getattr(request, each.name)
         if value is None:
             continue
-        if field.name in BOUNDS:
-            _check_number(field.name, value, BOUNDS[field.name])
+        if each.name in BOUNDS:
+            _check_number(each.name, value, BOUNDS[each.name])
         elif isinstance(value, str):
-            _check_text(field.name, value)
+            _check_text(each.name, value)
     if request.start is not None:
         _check_start(request.start)
     if request.hires is not None:

@@ -53,6 +53,16 @@ SETTINGS = (
         4096,
     ),
     Setting("upscaler_overlap_px", "integer", 8, "What those parts have in common.", "px", 0, 48),
+    Setting("extensions_dir", "path", "extensions", "Where the extensions are, each in a folder of its own."),
+    Setting(
+        "extension_import_s",
+        "number",
+        15.0,
+        "How long an extension may take to be imported before it is left out.",
+        "seconds",
+        0.1,
+        3600,
+    ),
     Setting("styles_file", "path", "styles.csv", "A1111's styles: name, prompt, negative prompt."),
     Setting("outputs_dir", "path", "outputs", "Where pictures go when no place is given."),
     Setting("format", "text", "png", "What pictures are saved as.", choices=("png", "jpeg", "webp", "avif")),
@@ -164,6 +174,8 @@ class Settings:
     upscalers_dir: Path
     upscaler_tile_px: int
     upscaler_overlap_px: int
+    extensions_dir: Path
+    extension_import_s: float
     styles_file: Path
     outputs_dir: Path
     format: str

@@ -56,6 +56,7 @@ def good(inputs: Path) -> list[tuple[str, dict[str, Any]]]:
         ("generate", {"request": REQUEST, "script": {"name": "Prompt matrix", "delimiter": "space"}}),
         ("generate", {"request": started, "script": {"name": "Loopback", "loops": 2}}),
         ("generate", {"request": started, "script": {"name": "SD upscale", "scale": 3}}),
+        ("generate", {"request": started, "script": {"name": "Outpainting", "left_px": 64, "top_px": 0}}),
         ("generate", {"request": REQUEST, "script": {"name": "Prompts from file", "text": "a\n--prompt b --steps 3"}}),
         ("upscale", {"images": [picture], "upscaler_2": "Nearest", "visibility_2": 0.5, "width_px": 9, "height_px": 9}),
         ("merge", {"recipe": "merge(one, two, 0.5)", "output_name": "three", "dtype": "fp16", "vae": "soft"}),

@@ -300,6 +300,17 @@ def test_loopback_and_sd_upscale_begin_with_the_picture(bench: Bench, start: str
     assert parse_infotext(picture.infotext).parameters["SD upscale overlap"] == "16"
 
 
+def test_outpainting_is_a_larger_canvas(bench: Bench, start: str) -> None:
+    sides = {"left_px": 16, "top_px": 0, "right_px": 8, "bottom_px": 0}
+    begun = {**SMALL, "width_px": 64, "start": {"path": start, "denoising": 0.5}}
+    (ours,) = bench.result("generate", request=begun, script={"name": "outpainting", **sides}).pictures
+    plain = {**SMALL, "start": {"path": start, "denoising": 0.5, "extend_px": [16, 0, 8, 0]}}
+    plain = {key: value for key, value in plain.items() if key not in ("width_px", "height_px")}
+    (theirs,) = bench.result("generate", request=plain).pictures
+    assert np.array_equal(pixels(ours.path), pixels(theirs.path))
+    assert parse_infotext(ours.infotext).parameters["Outpaint"] == "left=16 right=8"
+
+
 def test_extras_are_pillows_resizing_and_keep_the_text(bench: Bench, start: str) -> None:
     result = bench.result("upscale", images=[start, start], scale=1.5, upscaler_1="Lanczos", saves_pictures=False)
     expected = Image.open(start).resize((120, 96), Image.Resampling.LANCZOS)

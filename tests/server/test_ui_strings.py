@@ -19,7 +19,7 @@ SCRIPTS = {path: path.read_text("utf-8") for path in (ui_folder() / "static").rg
 GROUPS: list[Group] = [TOP, *(group for tab in TABS for group in tab.groups)]
 CONTROLS: list[Control] = [control for group in GROUPS for control in group.controls]
 FAMILIES = (
-    *("theme.", "tab.", "group.", "send ", "js.phase.", "js.worker.", "canvas."),
+    *("theme.", "tab.", "group.", "send ", "js.phase.", "js.worker.", "canvas.", "js.extensions.origin."),
     *("formula.", "settings.", "builtin.", "js.tune.", "js.bench.", "js.models."),
     *("js.scan.", "js.send.", "js.verdict."),
 )

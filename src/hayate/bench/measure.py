@@ -20,6 +20,7 @@ from hayate.bench.protocol import Figure, Limits, rounds
 from hayate.bench.reference import reference_pictures
 from hayate.errors import Cancelled
 from hayate.pipeline.denoise import StepCallback
+from hayate.pipeline.hooked import NOBODY
 from hayate.pipeline.report import Report
 from hayate.pipeline.session import make_pictures
 from hayate.pipeline.workspace import Workspace
@@ -118,7 +119,13 @@ class _Bench:
         target = self.folder / str(self.runs)
         started = time.perf_counter()
         report = make_pictures(
-            self.order.request, self.settings, target, self.on_row, self.order.asked, workspace=self.workspace
+            self.order.request,
+            self.settings,
+            target,
+            self.on_row,
+            self.order.asked,
+            workspace=self.workspace,
+            hooked=NOBODY,
         )
         if report.is_stopped:
             raise Cancelled("the measurement was cancelled", hint="nothing of it was kept")

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from hayate import __version__
+from hayate.pipeline.hooked import NOBODY
 from hayate.pipeline.prepared import find_files
 from hayate.pipeline.session import make_pictures
 from hayate.pipeline.workspace import Workspace
@@ -39,7 +40,9 @@ def reference_pictures(request: TextToImage, settings: Settings) -> np.ndarray:
         if kept.exists() and (found := _loaded(kept)) is not None:
             return found
         with tempfile.TemporaryDirectory() as name:
-            report = make_pictures(request, settings, Path(name), lambda *_: None, EAGER, workspace=workspace)
+            report = make_pictures(
+                request, settings, Path(name), lambda *_: None, EAGER, workspace=workspace, hooked=NOBODY
+            )
             pictures = np.stack([np.asarray(Image.open(each.path)) for each in report.pictures])
     _keep(kept, pictures)
     return pictures

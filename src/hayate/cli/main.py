@@ -77,6 +77,11 @@ COMMANDS = MappingProxyType(
             "the models here, what each one is, and other files of them",
             ("--models-dir", "--lora-dir"),
         ),
+        "extensions": Command(
+            "hayate.cli.extensions",
+            "extensions | install FOLDER …",
+            "what others add: list, install, switch on and off",
+        ),
     }
 )
 
@@ -122,7 +127,11 @@ def run(words: list[str]) -> int:
         if first.startswith("-"):
             raise UnknownName("option", first, ("--help", "--version", "--traceback"))
         raise UnknownName("command", first, COMMANDS)
-    return run_app(importlib.import_module(COMMANDS[first].module).app, words[1:], f"hayate {first}")
+    from hayate.extensions.session import in_use, session_for
+    from hayate.settings import load_settings
+
+    with in_use(lambda: session_for(load_settings(), flags)):
+        return run_app(importlib.import_module(COMMANDS[first].module).app, words[1:], f"hayate {first}")
 
 
 def run_app(app: typer.Typer, words: list[str], name: str) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hayate.cli.extended import parse_extensions
 from hayate.cli.options import given_of, parse_size
 from hayate.errors import UsageError
 from hayate.flags import device_from, given
@@ -52,6 +53,10 @@ class Drawn:
     rho: Annotated[float | None, typer.Option(help="The curve of Karras and Polyexponential.")] = None
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None
     dtype: Annotated[str | None, typer.Option(help="auto, fp32, fp16 or bf16.")] = None
+    extension: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[.FIELD=VALUE]", help="Let an extension act, and say something to it; repeatable."),
+    ] = None
 
     def changes(self) -> dict[str, Any]:
         """The fields of a `TextToImage` that are given.
@@ -90,6 +95,7 @@ class Drawn:
             rho=self.rho,
             device=device_from(given.get(), self.device),
             dtype=self.dtype,
+            extensions=parse_extensions(self.extension) if self.extension else None,
         )
 
 

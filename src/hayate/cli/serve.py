@@ -13,6 +13,7 @@ import typer
 
 from hayate.cli.options import takes_groups
 from hayate.errors import UsageError, clip
+from hayate.extensions.session import session_for, use
 from hayate.flags import device_from, given
 from hayate.runtime.asked import Asked, asked_from
 from hayate.server.options import (
@@ -113,6 +114,7 @@ def serve(network: Network, folders: Folders, offer: Offer) -> None:
     options = _options(network, offer)
     check_options(options)
     settings = folders.settings()
+    use(lambda: session_for(settings, given.get()))
     for note in given.get().notes:
         sys.stderr.write(f"note: {note}\n")
     logging.basicConfig(format="%(message)s", level=logging.INFO if offer.api_log else logging.WARNING)

@@ -271,6 +271,8 @@ class Extension(Sheet):
     import_ms: Annotated[float, Ge(0), Le(1e9)] | None = None
     is_disabled: bool = False
     problem: str | None = None
+    requires: tuple[str, ...] = ()
+    """Packages, as pip reads them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

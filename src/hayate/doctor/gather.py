@@ -49,6 +49,7 @@ def gather_facts(flags: TakenFlags | None = None, *, measures: bool = False) -> 
             folders=folders.folders(settings, about, models.largest(settings)),
             models=found_models,
             profiles=surroundings.profiles(settings),
+            extensions=surroundings.extensions(settings, flags or TakenFlags()),
             ports=asked_ports.result(),
             wishes=surroundings.wishes(settings, flags or TakenFlags(), problem),
             unknown=tuple(unknown),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -52,11 +53,15 @@ def unmet_pins(python: Python) -> tuple[Unmet, ...]:
     return tuple(found)
 
 
-def unneeded(python: Python) -> tuple[Package, ...]:
-    """Packages that neither Hayate with all its extras, nor an extension, nor a tool of installation needs."""
+def unneeded(python: Python, wanted: Iterable[str] = ()) -> tuple[Package, ...]:
+    """Packages that neither Hayate with all its extras, nor an extension, nor a tool of installation needs.
+
+    `wanted` are the requirements of extensions that are folders.
+    """
     there = {package.name: package for package in python.packages}
     roots = {"hayate": frozenset({_ANY}), **{name: frozenset[str]() for name in (*TOOLS, *python.pins)}}
     roots |= {package.name: frozenset[str]() for package in python.packages if package.is_plugin}
+    roots |= {name: frozenset[str]() for name in _names(wanted)}
     seen: set[tuple[str, frozenset[str]]] = set()
     waiting = list(roots.items())
     while waiting:
@@ -81,6 +86,12 @@ def _requirements(package: Package, extras: frozenset[str]) -> Iterator[Requirem
         marker = requirement.marker
         if marker is None or _ANY in extras or any(marker.evaluate({"extra": extra}) for extra in extras):
             yield requirement
+
+
+def _names(requirements: Iterable[str]) -> Iterator[str]:
+    for text in requirements:
+        with suppress(InvalidRequirement):
+            yield canonicalize_name(Requirement(text).name)
 
 
 def _fits(requirement: Requirement, version: str) -> bool:

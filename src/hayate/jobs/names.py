@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hayate.errors import UnknownName, UsageError, clip
+from hayate.extensions.session import current
 from hayate.request import LATENT_UPSCALERS, PIXEL_UPSCALERS, Hires, StartImage, TextToImage
 from hayate.samplers.catalogue import resolve_sampler
 from hayate.samplers.sigmas import resolve_schedule
@@ -28,6 +29,8 @@ _FORBIDDEN = frozenset('<>:"/\\|?*') | {chr(code) for code in range(32)}
 
 def check_request_names(request: TextToImage, settings: Settings) -> None:
     """Looks up every name of a request that needs no torch. Raises: UnknownName, UsageError."""
+    current().refresh()
+    current().asked_of(request.extensions)
     _check_sampling(request)
     for name in (request.model, request.refiner):
         check_model(name, settings)

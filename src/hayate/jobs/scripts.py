@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from hayate.errors import UnknownName, UsageError
+from hayate.extensions.chosen import chosen
+from hayate.extensions.session import current
 from hayate.jobs.names import check_request_names, check_upscaler
 from hayate.jobs.wire import as_object, read_object
 from hayate.pipeline.axes import MAX_CELLS, Axis, Cell, cells, parse_axis
@@ -27,6 +29,18 @@ class Script(Protocol):
 
     def check(self, request: TextToImage, asked: Asked, settings: Settings) -> None:
         """Raises: UsageError, UnknownName."""
+        ...
+
+
+@runtime_checkable
+class Requests(Protocol):
+    """A script that needs nothing but requests: those of extensions are of this kind."""
+
+    def requests(self, request: TextToImage, asked: Asked) -> Sequence[tuple[TextToImage, Asked]]:
+        """What is made in place of a request, one after the other.
+
+        Raises: UsageError, UnknownName.
+        """
         ...
 
 
@@ -132,20 +146,47 @@ class PromptsFromFile:
             _check(each, settings)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outpainting:
+    """More around the picture, made anew with what is under its mask."""
+
+    name: ClassVar[str] = "outpainting"
+    left_px: int = 128
+    top_px: int = 128
+    right_px: int = 128
+    bottom_px: int = 128
+
+    def check(self, request: TextToImage, asked: Asked, settings: Settings) -> None:
+        for each, _ in self.requests(request, asked):
+            _check(each, settings)
+
+    def requests(self, request: TextToImage, asked: Asked) -> Sequence[tuple[TextToImage, Asked]]:
+        if request.start is None:
+            raise UsageError("outpainting needs a picture to start from", hint="start: {path: …}")
+        extend_px = (self.left_px, self.top_px, self.right_px, self.bottom_px)
+        if not any(extend_px):
+            raise UsageError("outpainting adds nothing", hint="left_px: 128")
+        # The size is that of the picture with what is added, whatever the form says.
+        start = replace(request.start, extend_px=extend_px)
+        return [(replace(request, start=start, width_px=None, height_px=None), asked)]
+
+
 SCRIPTS: Mapping[str, type[Script]] = MappingProxyType(
-    {each.name: each for each in (XYZPlot, PromptMatrix, Loopback, SDUpscale, PromptsFromFile)}
+    {each.name: each for each in (XYZPlot, PromptMatrix, Loopback, SDUpscale, PromptsFromFile, Outpainting)}
 )
+"""Those that are built in; `read_script` finds them as it finds those of extensions, by their manifests."""
 
 
 def read_script(words: Any) -> Script:
     """The script of {"name": …, …}. Raises: UnknownName, UsageError."""
     if not isinstance(words, Mapping) or not isinstance(words.get("name"), str):
-        raise UsageError("the script has no name", hint=f"one of: {', '.join(SCRIPTS)}")
+        raise UsageError("the script has no name", hint=f"one of: {', '.join(current().names('scripts'))}")
     name = words["name"]
-    if name.casefold() not in SCRIPTS:
-        raise UnknownName("script", name, SCRIPTS)
+    found = chosen("scripts", name, type)
+    if found is None:
+        raise UnknownName("script", name, current().names("scripts"))
     given = {key: value for key, value in words.items() if key != "name"}
-    return read_object(SCRIPTS[name.casefold()], given, f"the script {name}")
+    return read_object(found[1], given, f"the script {name}")
 
 
 def script_object(script: Script) -> dict[str, Any]:

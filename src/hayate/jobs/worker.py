@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hayate.errors import Cancelled, HayateError, clip
+from hayate.extensions.session import current, session_for, use
 from hayate.flags import TakenFlags, given
 from hayate.jobs.channel import Channel
 from hayate.jobs.messages import Am, Answered, Ask, Begin, Cancel, Doing, Ended, Hello, Showing, Skip, Watch, message_of
@@ -51,6 +52,7 @@ def main(learn: Callable[[], Trade] | None = None) -> int:
     hello = message_of(next(lines))
     assert isinstance(hello, Hello)
     given.set(TakenFlags(values=hello.flags))
+    use(lambda: session_for(hello.settings, hello.flags))
     worker = Worker(channel, hello.settings)
     threading.Thread(target=worker.listen, args=(lines,), name="listen", daemon=True).start()
     return worker.run(hello, learn or _all_there_is)
@@ -89,6 +91,7 @@ class Worker:
         self._be(phase=WorkerPhase.IMPORTING)
         trade = learn()
         imported_s = time.perf_counter() - started
+        current().begin()  # not before: those that import torch too would seem to hang
         with trade.open_workspace(self._settings) as workspace:
             self._be(seconds={"import": round(imported_s, 3)}, facts=trade.facts(self._settings))
             # A thread begins without the context that the flags are in.
@@ -130,6 +133,7 @@ class Worker:
             traceback.print_exception(error)
             surprise, ended = error, Ended(job=begin.job, state=State.FAILED, failure=unexpected(error))
         self._signals.end()
+        current().keep_times()
         self._channel.say(ended)
         if surprise is not None:
             self._recover(str(surprise), workspace)

@@ -15,6 +15,8 @@ from types import MappingProxyType
 from typing import Any
 
 from hayate.errors import UnknownName, UsageError, clip
+from hayate.extensions.chosen import chosen, held
+from hayate.extensions.session import current
 from hayate.request import Hires, StartImage, TextToImage
 from hayate.runtime.asked import Asked
 
@@ -47,6 +49,15 @@ class Axis:
         return tuple(f"{self.title}: {value}" if self.title else "" for value in self.values)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AxisKind:
+    """An axis that an extension adds."""
+
+    read: Callable[[str], Any]
+    """Makes a value of a text; raises ValueError where that is none. With int or float, ranges are understood."""
+    change: Change
+
+
 NOTHING = Axis(title="", values=("",), change=lambda cell, value: cell)
 
 
@@ -58,13 +69,9 @@ def parse_axis(text: str | None) -> Axis:
     if text is None:
         return NOTHING
     name, is_given, values = text.partition("=")
-    known = {each.casefold(): each for each in AXES}
-    title = known.get(name.strip().casefold())
-    if title is None:
-        raise UnknownName("axis", name.strip(), AXES)
+    title, kind, make = find_axis(name.strip())
     if not is_given or not values.strip():
         raise UsageError(f"the axis {title} has no values", hint=f'write "{title}=…", such as "Steps=10,20,30"')
-    kind, make = AXES[title]
     parts = _split(values)
     if kind is _permutation:
         found = [", ".join(each) for each in itertools.islice(itertools.permutations(parts), MAX_VALUES + 1)]
@@ -75,6 +82,23 @@ def parse_axis(text: str | None) -> Axis:
     for value in found:
         _checked(title, value, kind)
     return Axis(title=title, values=tuple(found), change=make(found))
+
+
+def find_axis(name: str) -> tuple[str, Callable[[str], Any], Callable[[list[str]], Change]]:
+    """The title of an axis, how its values are read, and what makes their change.
+
+    Raises: UnknownName; UsageError for one of an extension that fails.
+    """
+    known = {each.casefold(): each for each in AXES}
+    title = known.get(name.casefold())
+    if title is not None:
+        return title, *AXES[title]
+    lent = chosen("axes", name, AxisKind)
+    if lent is None:
+        raise UnknownName("axis", name, [*AXES, *current().names("axes")])
+    hook, own = lent
+    change = held(hook, own.change)
+    return hook.name, own.read, lambda values: change
 
 
 def cells(cell: Cell, x: Axis, y: Axis, z: Axis) -> Iterator[tuple[tuple[int, int, int], Cell]]:

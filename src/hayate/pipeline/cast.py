@@ -37,6 +37,7 @@ class Cast:
         self._memory = settings.cache_dir / FILE_NAME
         self._types: dict[Player, Precision] = {}
         self._here = self._players["base"]
+        self._hooked, self._seed = prepared.job.hooked, prepared.job.seed
 
     def open(self) -> Guard:
         """The first model's engine as the plan wants it, behind its guard, in types that are known or found to be safe.
@@ -51,6 +52,13 @@ class Cast:
         guard.tile_px, guard.inputs_at_once = plan.vae_tile_px, plan.inputs_at_once
         self._settle(guard)
         return guard
+
+    def resume(self, guard: Guard) -> None:
+        """Puts the model at work back in place, after another job has used the workspace.
+
+        Raises: ModelFileError, EngineError.
+        """
+        guard.engine = self._engine(self._here, guard.precision)
 
     def _enter(self, guard: Guard, role: Role) -> None:
         """Puts the model of `role` in place, with its LoRAs; nothing is done where it is there.
@@ -96,7 +104,8 @@ class Cast:
 
     @torch.inference_mode(mode=False)  # the loop asks too, and weights made in its mode could not be edited
     def _asked(self, player: Player, precision: Precision) -> Engine:
-        return self._workspace.engine(player.model, self._vae, self._plan, precision, loras=player.loras)
+        engine = self._workspace.engine(player.model, self._vae, self._plan, precision, loras=player.loras)
+        return self._hooked.engine(engine, self._plan, self._seed) if self._hooked.of("engines") else engine
 
     def _offloaded(self, precision: Precision) -> Engine | None:
         """The engine with its weights waiting on the host, where there is one beside the device and they are not yet.

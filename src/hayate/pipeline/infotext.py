@@ -51,6 +51,8 @@ _SPACE = re.compile(r"\s*")
 _QUOTED = re.compile(r'"(?:[^"\\]++|\\.)++"(?=,|\Z)')
 _SIZE = re.compile(r"(\d+)x(\d+)")
 
+EXTENSIONS_KEY = "Extensions"
+"""Beside A1111's keys: name and version of each extension that had a part in the picture."""
 RECIPE_KEY = "Merge recipe"
 """Beside A1111's keys: the whole recipe of a merge, where "Model" has only the beginning of it."""
 

@@ -12,6 +12,7 @@ from hayate.pipeline.chosen import NoiseSource
 from hayate.pipeline.encode import TextStyle
 from hayate.pipeline.enlarge import Enlarger
 from hayate.pipeline.guidance import GuidanceScale
+from hayate.pipeline.hooked import NOBODY, Hooked
 from hayate.pipeline.inversions import NOTHING, Inverted
 from hayate.pipeline.noise import NoiseRequest
 from hayate.pipeline.pictures import Start
@@ -79,6 +80,8 @@ class Job:
     """The end of this pass that another model makes."""
     refiner_inverted: Inverted = NOTHING
     """The textual inversions that fit that model."""
+    hooked: Hooked = NOBODY
+    """What extensions do in it."""
 
     @property
     def role(self) -> Role:
@@ -124,6 +127,11 @@ class Job:
     def with_start(self, start: Start) -> Job:
         """This job starting from a picture."""
         return replace(self, start=start, notes=(*self.notes, *start.notes))
+
+    def with_hooked(self, hooked: Hooked) -> Job:
+        """This job with extensions acting on it."""
+        second = None if self.second is None else replace(self.second, hooked=hooked)
+        return replace(self, hooked=hooked, second=second)
 
     def with_enlarger(self, enlarger: Enlarger) -> Job:
         """This job enlarging its picture before the second pass by an upscaler's file."""

@@ -159,7 +159,7 @@ class Speed:
 
 def record(job: Job, plan: Mapping[str, Any], speed: Speed, notes: Iterable[str]) -> dict[str, Any]:
     """Everything asked and resolved, as JSON can hold it, for the picture's second text chunk."""
-    asked = {key: value for key, value in asdict(job.request).items() if value not in (None, ())}
+    asked = {key: value for key, value in asdict(job.request).items() if value not in (None, (), {})}
     return {
         "version": __version__,
         "asked": asked,

@@ -10,8 +10,9 @@ from types import MappingProxyType
 from typing import Any
 
 from hayate.errors import UsageError, clip
-from hayate.pipeline.infotext import RECIPE_KEY, Infotext, format_infotext, parse_infotext, version_of
+from hayate.pipeline.infotext import EXTENSIONS_KEY, RECIPE_KEY, Infotext, format_infotext, parse_infotext, version_of
 from hayate.pipeline.left_out import features_left_out, notes_of
+from hayate.pipeline.pasted_extensions import pasted_extensions
 from hayate.pipeline.pasted_hires import HIRES_KEYS, pasted_hires
 from hayate.pipeline.pasted_start import START_KEYS, pasted_start, start_files
 from hayate.pipeline.pasted_values import Reading, pixels, read_values
@@ -108,6 +109,9 @@ def paste_picture(path: Path, settings: Settings, given: Collection[str] = ()) -
     pasted = paste(picture.infotext, {*given, "start"} if began else given, upscalers)
     request = with_files(replace(pasted.request, **_as_recorded(picture)), files)
     request = replace(request, prompt=rename(request.prompt), negative_prompt=rename(request.negative_prompt))
+    if "extensions" not in given:
+        acting, said = pasted_extensions(picture.infotext, picture.record)
+        request, notes = replace(request, extensions=acting), [*notes, *said]
     if began:
         pasted = replace(pasted, start={**pasted.start, **began})
         request = replace(request, start=StartImage(**pasted.start))
@@ -131,7 +135,7 @@ def paste(info: Infotext, given: Collection[str] = (), upscalers: Collection[str
     hires = None if "hires" in given else pasted_hires(info, faults, upscalers)
     values |= {} if hires is None else {"hires": hires}
     others = HIRES_KEYS if hires is not None or "hires" in given else START_KEYS if "start" in given else set()
-    files = {"Model", RECIPE_KEY, "VAE", "Refiner"}
+    files = {"Model", RECIPE_KEY, "VAE", "Refiner", EXTENSIONS_KEY}
     honoured = {*others, *files, *_FIELDS, *_METHODS, *(["VAE Decoder"] if "tiny_vae" in given else [])}
     left_out = features_left_out(info, honoured)
     return Pasted(

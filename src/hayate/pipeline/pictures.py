@@ -85,6 +85,8 @@ class InMemory:
     """RGB"""
     keys: Mapping[str, str] = field(default_factory=dict)
     """What the infotext says of how it came about."""
+    mask: Image.Image | None = None
+    """L, in place of the request's."""
 
 
 def to_pixels(picture: Image.Image) -> Tensor:
@@ -100,7 +102,9 @@ def read_start(asked: StartImage, width_px: int, height_px: int, instead: InMemo
     """
     picture = read_picture(Path(asked.path)) if instead is None else instead.picture
     hashes = {IMAGE_HASH: pixel_hash(picture), **({} if instead is None else instead.keys)}
-    drawn = None if asked.mask is None else read_mask(Path(asked.mask))
+    drawn = None if instead is None else instead.mask
+    if drawn is None and asked.mask is not None:
+        drawn = read_mask(Path(asked.mask))
     notes: list[str] = []
     if drawn is not None:
         hashes[MASK_HASH] = pixel_hash(drawn)

@@ -12,9 +12,11 @@ import torch
 
 from hayate.engines.tiny import check_tiny
 from hayate.errors import MissingDependency, UsageError
+from hayate.extensions.hooks import PromptTexts
 from hayate.models.config import ModelConfig
 from hayate.pipeline.canvas import canvas_size
 from hayate.pipeline.enlarge import enlarger_of
+from hayate.pipeline.hooked import NOBODY, Hooked, hooked_for
 from hayate.pipeline.infotext import RECIPE_KEY
 from hayate.pipeline.inversions import NOTHING
 from hayate.pipeline.job import Job
@@ -22,7 +24,7 @@ from hayate.pipeline.noise import resolve_source
 from hayate.pipeline.pictures import InMemory, read_picture, read_start
 from hayate.pipeline.players import Player, model_paths, players_of, read_configs
 from hayate.pipeline.refine import Role
-from hayate.pipeline.resolve import check_names, resolve, upscaler_file
+from hayate.pipeline.resolve import check_names, drawn_seed, resolve, styled, upscaler_file
 from hayate.pipeline.tiles import check_tile
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage, validate
@@ -100,14 +102,18 @@ def prepare_request(
     workspace: Workspace,
     *,
     instead: InMemory | None = None,
+    hooked: Hooked | None = None,
 ) -> Prepared:
     """Decides everything that a request leaves open; hashing of its files begins.
 
-    `instead` is a picture to start from in place of the request's.
+    `instead` is a picture to start from in place of the request's; `hooked` are the extensions that act, in place of
+    those that the request asks for.
     Raises: HayateError for whatever can be wrong with it, before any model is loaded.
     """
     validate(request)
     check_names(request, settings)
+    hooked = hooked_for(request) if hooked is None else hooked
+    request = rewritten_request(request, settings, hooked)
     files = find_files(request, settings, workspace)
     decided = _decide(request, settings, asked, files.models)
     job, plan, start = decided.job, decided.plan, decided.job.request.start
@@ -126,6 +132,9 @@ def prepare_request(
         upscaler = upscaler_file(job.second.hires.upscaler, settings)
         if upscaler is not None:
             job = job.with_enlarger(enlarger_of(workspace.upscaler(upscaler), settings))
+    if hooked is not NOBODY:
+        name_chosen(hooked, job, plan)
+        job = job.with_hooked(hooked)
     source, why = resolve_source(job.noise_source, plan.device.torch)
     job = job.with_noise_source(source, why if request.noise_source else "").with_approximate(plan.approximate)
     if plan.approximate.tiny_vae is not None:
@@ -173,6 +182,43 @@ def _decide(
         job = replace(job, notes=(*job.notes, note))
     plan = plan_job(asked_with(asked, request, settings), device, tuple(configs.values()), job, settings.data_dir)
     return _Decided(configs=configs, job=job, plan=plan)
+
+
+def rewritten_request(request: TextToImage, settings: Settings, hooked: Hooked) -> TextToImage:
+    """The request with the prompts that extensions make of its own, styles applied; its seed is drawn for them.
+
+    Raises: UsageError.
+    """
+    if not hooked.of("prompts"):
+        return request
+    request, notes = styled(request, settings)
+    hooked.notes += notes
+    seed = drawn_seed(request.seed)
+    texts = hooked.rewritten(PromptTexts(prompt=request.prompt, negative_prompt=request.negative_prompt), seed)
+    request = replace(request, seed=seed, prompt=texts.prompt, negative_prompt=texts.negative_prompt)
+    again = request.hires
+    if again is None or (again.prompt is None and again.negative_prompt is None):
+        return request
+    own = PromptTexts(
+        prompt=texts.prompt if again.prompt is None else again.prompt,
+        negative_prompt=texts.negative_prompt if again.negative_prompt is None else again.negative_prompt,
+    )
+    made = hooked.rewritten(own, seed)
+    hires = replace(
+        again,
+        prompt=None if again.prompt is None else made.prompt,
+        negative_prompt=None if again.negative_prompt is None else made.negative_prompt,
+    )
+    return replace(request, hires=hires)
+
+
+def name_chosen(hooked: Hooked, job: Job, plan: Plan) -> None:
+    """Names the extensions whose samplers, schedules and attention a job uses."""
+    for each in (job, job.second):
+        if each is not None:
+            hooked.chosen("samplers", each.sampler.name)
+            hooked.chosen("schedules", each.table.schedule)
+    hooked.chosen("attention", plan.attention.backend.name)
 
 
 def sized_by_start(request: TextToImage) -> TextToImage:

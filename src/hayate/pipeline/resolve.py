@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hayate.errors import UsageError
+from hayate.extensions.session import current
 from hayate.models.config import Family, ModelConfig
 from hayate.pipeline.chosen import NoiseSource, choose
 from hayate.pipeline.encode import TextStyle
@@ -212,8 +213,8 @@ def resolve_pass(
         cfg=cfg,
         width_px=width_px,
         height_px=height_px,
-        seed=_seed(request.seed),
-        subseed=_seed(request.subseed),
+        seed=drawn_seed(request.seed),
+        subseed=drawn_seed(request.subseed),
         subseed_strength=request.subseed_strength or 0.0,
         seed_resize_from_px=_seed_resize(request),
         noise_source=choose(NoiseSource, "noise source", first_given(request.noise_source, settings.rng)),
@@ -236,6 +237,7 @@ def check_names(request: TextToImage, settings: Settings) -> None:
     choose(NoiseSource, "noise source", first_given(request.noise_source, settings.rng))
     if request.hires is not None:
         upscaler_file(request.hires.upscaler, settings)
+    current().asked_of(request.extensions)
 
 
 def noise_schedule(config: ModelConfig) -> NoiseSchedule:
@@ -290,7 +292,18 @@ def _clip_skip(asked: int, config: ModelConfig, notes: list[str]) -> int | None:
     return asked
 
 
-def _seed(asked: int | None) -> int:
+def styled(request: TextToImage, settings: Settings) -> tuple[TextToImage, list[str]]:
+    """The request with its styles put into its prompts, and what is wrong with the file of styles.
+
+    Raises: UsageError, UnknownName.
+    """
+    notes: list[str] = []
+    prompt, negative = _apply_styles(request, settings, notes)
+    return replace(request, prompt=prompt, negative_prompt=negative, styles=()), notes
+
+
+def drawn_seed(asked: int | None) -> int:
+    """The seed that was asked for, or one by chance."""
     return random.randrange(SEED_LIMIT) if asked is None or asked == -1 else asked
 
 

@@ -20,16 +20,19 @@ from hayate.pipeline.denoise import StepCallback
 from hayate.pipeline.formats import Format, PictureTexts, check_fits, check_format, is_too_large
 from hayate.pipeline.grid import grid_shape, make_grid
 from hayate.pipeline.guards import Guard
+from hayate.pipeline.hooked import Hooked
 from hayate.pipeline.infotext import format_infotext
 from hayate.pipeline.job import Job
 from hayate.pipeline.names import NameFacts, fill_pattern
 from hayate.pipeline.overlap import Worker
+from hayate.pipeline.painting import Brush
 from hayate.pipeline.parameters import Speed, describe, record
 from hayate.pipeline.pictures import InMemory
 from hayate.pipeline.png import Target, check_writable, resolve_target, save_grid, save_picture
 from hayate.pipeline.prepared import Files, Prepared, prepare_request
 from hayate.pipeline.previews import Previewer
 from hayate.pipeline.report import Report, SavedPicture, plan_of
+from hayate.pipeline.retouching import Made, retouch
 from hayate.pipeline.text2image import text2image
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage
@@ -59,6 +62,8 @@ class Maker:
     """A folder for that; None puts it beside the pictures."""
     previewer: Previewer | None = None
     """Is shown each picture while it is made."""
+    hooked: Hooked | None = None
+    """The extensions that act, in place of those that each request asks for; NOBODY where pictures are measured."""
     on_loaded: Callable[[Job], None] = lambda job: None
     """Told what will be made, when the model is there; may raise Cancelled too."""
 
@@ -80,16 +85,26 @@ class Maker:
         format_ = Format(name=settings.format, quality=settings.quality)
         target = resolve_target(self.output or settings.outputs_dir, format_)
         check_format(target.format)
-        prepared = prepare_request(request, settings, asked, workspace, instead=instead)
+        prepared = prepare_request(request, settings, asked, workspace, instead=instead, hooked=self.hooked)
         check_fits(target.format, prepared.job.prompt_text, prepared.job.negative_text)
         places, problem = _writable(target, self)
         reset_peak_memory(prepared.plan.device.torch)
         started = time.perf_counter()
-        guard = Cast(prepared, settings, workspace).open()
+        cast = Cast(prepared, settings, workspace)
+        guard = cast.open()
         guard.notes.extend(problem)
         making = Making(guard=guard, prepared=prepared, places=places, workspace=workspace)
         making.pattern, making.has_grid, making.keeps_pixels = settings.filename_pattern, self.has_grid, keeps_pixels
         making.previewer = self.previewer
+        if prepared.job.hooked.of("pictures"):
+            making.brush = Brush(
+                job=prepared.job,
+                settings=settings,
+                asked=asked,
+                workspace=workspace,
+                on_row=self.on_row,
+                resume=lambda: cast.resume(guard),
+            )
         making.seconds["load"] = time.perf_counter() - started
         if self.previewer is None:
             return making.run(self)
@@ -109,6 +124,7 @@ def make_pictures(
     instead: InMemory | None = None,
     keeps_pixels: bool = False,
     previewer: Previewer | None = None,
+    hooked: Hooked | None = None,
 ) -> Report:
     """Makes and saves the pictures of one request, as a `Maker` does; without a workspace nothing outlives it.
 
@@ -125,6 +141,7 @@ def make_pictures(
             output=output,
             has_grid=has_grid,
             previewer=previewer,
+            hooked=hooked,
         )
         return maker.make(request, asked, instead=instead, keeps_pixels=keeps_pixels)
 
@@ -175,6 +192,8 @@ class Making:
     """The pictures of the grid, or those to be kept."""
     keeps_pixels: bool = False
     previewer: Previewer | None = None
+    brush: Brush | None = None
+    """For extensions that change finished pictures."""
     started: datetime = field(default_factory=lambda: datetime.now().astimezone())
 
     @property
@@ -198,10 +217,13 @@ class Making:
                 maker.on_loaded(self.job)
                 for batch in text2image(self.guard, self.job, maker.on_row):
                     self._count(batch)
+                    made = retouch(batch, self.job, self.brush)
                     about = record(self.job, self._plan(), self._speed(), self._notes())
-                    for index in range(len(batch.pictures)):
-                        worker.put(partial(self._save, batch, index, about))
-                    self.pixels.extend(batch.pictures if self.has_grid or self.keeps_pixels else ())
+                    for index, picture in enumerate(made.pictures):
+                        worker.put(partial(self._save, batch, index, picture, about))
+                    self.pixels.extend(picture.pixels for picture in made.pictures if self._keeps_all)
+                    if made.stopped is not None:
+                        raise made.stopped
         except Cancelled as error:  # what is finished counts
             is_stopped = True
             self.guard.notes.extend(getattr(error, "__notes__", ()))  # what could not be saved
@@ -235,7 +257,11 @@ class Making:
         return {**planned, "noise_source_reason": self.prepared.noise_reason or "asked for"}
 
     def _notes(self) -> tuple[str, ...]:
-        return (*self.plan.notes, *self.job.notes, *self.guard.notes)
+        return (*self.plan.notes, *self.job.notes, *self.guard.notes, *self.job.hooked.told())
+
+    @property
+    def _keeps_all(self) -> bool:
+        return self.has_grid or self.keeps_pixels
 
     def _speed(self) -> Speed:
         return Speed(
@@ -247,17 +273,19 @@ class Making:
                 *self.guard.acted.evidence(self.plan.approximate),
                 attention_evidence(self.plan.attention),
                 *self.workspace.evidence(),
+                *self.job.hooked.evidence(),
                 *(() if self.previewer is None else (self.previewer.evidence(),)),
             ),
         )
 
-    def _save(self, batch: Batch, index: int, about: Mapping[str, Any]) -> SavedPicture:
+    def _save(self, batch: Batch, index: int, made: Made, about: Mapping[str, Any]) -> SavedPicture:
         """One picture as a file; the worker's, which alone counts the seconds of saving."""
         started = time.perf_counter()
-        infotext = format_infotext(describe(self.job, batch.guidance, batch.seeds.index + index, self.files.keys()))
-        texts = PictureTexts(parameters=infotext, record=about)
+        info = describe(self.job, batch.guidance, batch.seeds.index + index, self.files.keys())
+        infotext = format_infotext(made.described(info))
+        texts = PictureTexts(parameters=infotext, record=made.recorded(about))
         stem = fill_pattern(self.pattern, self._name_facts(batch.seeds.index + index))
-        picture = batch.pictures[index]
+        picture = made.pixels
         path, is_spare = self._put(lambda target: save_picture(picture, target, stem=stem, texts=texts))
         self.seconds["save"] += time.perf_counter() - started
         return SavedPicture(

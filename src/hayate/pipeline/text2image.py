@@ -198,6 +198,8 @@ def sample(
         guard.enter(job.role)
         noise = latent_noise(job, request, image)  # anew, so that every attempt is given the same numbers
         noise = replace(noise, beside=beside)
+        if job.hooked.of("before_sampling"):
+            noise = replace(noise, first=job.hooked.before_sampling(noise.first, job, seeds))
         takeover = Takeover(guard, job, told, noise)
         latents = denoise(
             guard,
@@ -212,6 +214,8 @@ def sample(
             relay=takeover.relay(),
         )
         if guard.is_good(latents):
+            if job.hooked.of("after_sampling"):
+                latents = job.hooked.after_sampling(latents, job, seeds)
             _await(latents)
             return takeover.told, latents
         told = takeover.mended()

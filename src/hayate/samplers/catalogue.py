@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hayate.errors import UnknownName, UsageError
+from hayate.extensions.session import current
 from hayate.samplers import multistep, sde, singlestep
 from hayate.samplers.grid import (
     RESTART_STEPS,
@@ -19,6 +20,7 @@ from hayate.samplers.grid import (
     schedule_grid,
     unipc_grid,
 )
+from hayate.samplers.lent import lent
 from hayate.samplers.sigmas import (
     AUTOMATIC,
     SCHEDULES,
@@ -233,8 +235,8 @@ OLD_SUFFIXES = {"_ka": "Karras", "_exp": "Exponential"}
 
 
 def sampler_names() -> tuple[str, ...]:
-    """The display names, in A1111's order."""
-    return tuple(info.name for info in SAMPLERS)
+    """The display names, in A1111's order, and behind them those of extensions."""
+    return (*(info.name for info in SAMPLERS), *current().names("samplers"))
 
 
 def resolve_sampler(name: str) -> tuple[SamplerInfo, str | None]:
@@ -325,7 +327,7 @@ def _find(name: str) -> SamplerInfo | None:
     for info in SAMPLERS:
         if wanted in {known.casefold() for known in (info.name, *info.aliases)}:
             return info
-    return None
+    return lent("samplers", name, SamplerInfo)
 
 
 def _check_steps(steps: int) -> None:

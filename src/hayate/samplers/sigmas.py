@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hayate.errors import UnknownName, UsageError
+from hayate.extensions.session import current
+from hayate.samplers.lent import lent
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -242,8 +244,8 @@ SCHEDULES: tuple[ScheduleInfo, ...] = (
 
 
 def schedule_names() -> tuple[str, ...]:
-    """The display names, in A1111's order."""
-    return tuple(info.name for info in SCHEDULES)
+    """The display names, in A1111's order, and behind them those of extensions."""
+    return (*(info.name for info in SCHEDULES), *current().names("schedules"))
 
 
 def resolve_schedule(name: str) -> ScheduleInfo:
@@ -255,6 +257,8 @@ def resolve_schedule(name: str) -> ScheduleInfo:
     for info in SCHEDULES:
         if wanted in {known.casefold() for known in (info.name, *info.aliases)}:
             return info
+    if (info := lent("schedules", name, ScheduleInfo)) is not None:
+        return info
     raise UnknownName("schedule", name, schedule_names())
 
 

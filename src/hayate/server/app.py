@@ -14,6 +14,7 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from hayate import __version__
 from hayate.errors import UnknownJob
 from hayate.jobs.desk import Desk
+from hayate.server.extension_routes import PREFIX, ExtensionRoutes
 from hayate.server.failures import FailureDoor, install_failures
 from hayate.server.late_routes import LateRoutes, MakesLateRoutes
 from hayate.server.lifecycle import Lifecycle
@@ -60,6 +61,7 @@ def create_app(
     app.state.preferences = Preferences(settings.data_dir / "server", settings)
     install_failures(app)
     _add_routes(app, _early_routers(desk, settings, options))
+    app.mount(PREFIX, ExtensionRoutes())
 
     def add_late() -> None:
         _add_routes(app, _late_routers(app, desk, settings, options))

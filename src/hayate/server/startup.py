@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from hayate.extensions.listing import rows_of
+from hayate.extensions.session import current
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportCost:
@@ -54,6 +57,8 @@ class Startup:
     def as_object(self, worker_s: Mapping[str, float]) -> dict[str, Any]:
         """For /internal/profile-startup: A1111's keys, then the worker's phases and the imports, the dearest first."""
         records = {**self.phases, **{f"worker/{name}": seconds for name, seconds in worker_s.items()}}
+        rows, _ = rows_of(current())
+        records |= {f"extension/{row.name}": row.import_s for row in rows if row.import_s and row.state == "on"}
         dearest = sorted(self.imports, key=lambda each: -each.own_s)
         return {
             "total": self.total_s,

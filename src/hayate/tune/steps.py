@@ -17,6 +17,7 @@ from hayate.bench.equivalence import Difference, compare
 from hayate.bench.sheets import contact_sheet
 from hayate.bench.svg import standalone
 from hayate.errors import UsageError
+from hayate.pipeline.hooked import NOBODY
 from hayate.pipeline.session import make_pictures
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage
@@ -129,7 +130,15 @@ class _Painter:
             saving.request, sampler=sampler[0], scheduler=sampler[1], steps=steps, batch_size=1, batch_count=1
         )
         target = self._folder / str(self._made)
-        report = make_pictures(request, self._settings, target, lambda *_: None, self._asked, workspace=self._workspace)
+        report = make_pictures(
+            request,
+            self._settings,
+            target,
+            lambda *_: None,
+            self._asked,
+            workspace=self._workspace,
+            hooked=NOBODY,
+        )
         picture = Image.open(report.pictures[0].path).convert("RGB")
         pixels = np.asarray(picture)
         return Tried(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hayate.errors import EngineError, OutputError
+from hayate.pipeline.hooked import NOBODY
 from hayate.pipeline.prepared import Prepared, prepare_request, work_of
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage
@@ -39,7 +40,7 @@ def aim_for(request: TextToImage, settings: Settings, goal: Goal, flags: Asked) 
     promise = goal.promise
     own = Asked(promise=None if promise == "exact" else promise, offload=flags.offload, ignores_profile=True)
     with Workspace(settings, is_lasting=False) as workspace:
-        prepared = prepare_request(request, settings, own, workspace)
+        prepared = prepare_request(request, settings, own, workspace, hooked=NOBODY)
     facts = gather_facts(resolve_device(request.device or settings.device))
     place = Place(facts=facts, config=prepared.config, work=work_of(prepared.job), promise=promise)
     request = replace(request, model=str(prepared.files.model), steps=prepared.job.steps)

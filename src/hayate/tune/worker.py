@@ -24,6 +24,7 @@ from PIL import Image
 from hayate.bench.proof import unproved
 from hayate.bench.reference import reference_pictures
 from hayate.errors import HayateError
+from hayate.pipeline.hooked import NOBODY
 from hayate.pipeline.report import Report
 from hayate.pipeline.session import make_pictures
 from hayate.pipeline.workspace import Workspace
@@ -112,7 +113,7 @@ class Server:
             del done, rows
             row_times.append(time.perf_counter())
 
-        return make_pictures(request, self._settings, target, on_row, asked, workspace=self._workspace)
+        return make_pictures(request, self._settings, target, on_row, asked, workspace=self._workspace, hooked=NOBODY)
 
     def _kept(self, pictures: np.ndarray) -> str:
         self._made += 1

@@ -79,7 +79,7 @@ def bloat(facts: Facts) -> Finding | None:
     """Packages in Hayate's own environment that nothing needs."""
     if not facts.python.is_own:
         return None
-    found = unneeded(facts.python)
+    found = unneeded(facts.python, [text for each in facts.extensions for text in each.requires])
     if not found:
         return None
     known = sum(each.size_bytes or 0 for each in found)
@@ -115,7 +115,7 @@ def slow_extensions(facts: Facts) -> Finding | None:
         severity=Severity.WORTHWHILE,
         found=f"{counted(len(slow), 'extension')} {agreed(slow, 'makes', 'make')} every start longer: "
         + listed([f"{each.name} ({(each.import_ms or 0) / 1000:.1f} s)" for each in slow]),
-        why="They are imported at every start, used or not.",
+        why="They are imported for the first picture after every start, used or not.",
         gain=Gain(
             kind=Kind.START,
             text=f"{saved_ms / 1000:.1f} s of every start",
@@ -125,5 +125,6 @@ def slow_extensions(facts: Facts) -> Finding | None:
         ),
         fix=Fix(
             text=f"Disable those that you don't use, {slow[0].name} first: a disabled one is not imported.",
+            command=f"hayate extensions disable {slow[0].name}",
         ),
     )

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import psutil
 
-from hayate.doctor.facts import Port, TunedProfile, Wishes
+from hayate.doctor.facts import Extension, Port, TunedProfile, Wishes
 from hayate.doctor.probes.ask import homely
 from hayate.errors import HayateError
+from hayate.extensions.discovery import Origin
+from hayate.extensions.listing import list_extensions
 from hayate.flags import TakenFlags
 from hayate.runtime.profiles import FOLDER, all_profiles
 from hayate.settings import SETTINGS, Settings, load_settings
@@ -81,3 +83,19 @@ def _holder(number: int) -> list[str] | None:
             if each.status == psutil.CONN_LISTEN and each.laddr and each.laddr[1] == number and each.pid:
                 return psutil.Process(each.pid).cmdline() or None
     return None
+
+
+def extensions(settings: Settings, flags: TakenFlags) -> tuple[Extension, ...]:
+    """The extensions that are not built in, and what they took when they were last in use; none is imported."""
+    rows, _ = list_extensions(settings, flags)
+    return tuple(
+        Extension(
+            name=row.name,
+            import_ms=None if row.last_at_s is None else round(row.import_s * 1000, 1),
+            is_disabled=row.state != "on",
+            problem=row.problem or None,
+            requires=row.requires,
+        )
+        for row in rows
+        if row.origin != Origin.BUILT_IN
+    )

@@ -9,6 +9,7 @@ from hayate.jobs.bodies import Load, Unload
 from hayate.jobs.records import Result
 from hayate.jobs.tasks.station import Outcome, Station
 from hayate.pipeline.cast import Cast
+from hayate.pipeline.hooked import NOBODY
 from hayate.pipeline.prepared import prepare_request
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage
@@ -37,7 +38,8 @@ def pour(model: str | None, vae: str | None, settings: Settings, workspace: Work
 
     Raises: HayateError.
     """
-    prepared = prepare_request(TextToImage(prompt="", model=model, vae=vae), settings, None, workspace)
+    request = TextToImage(prompt="", model=model, vae=vae)
+    prepared = prepare_request(request, settings, None, workspace, hooked=NOBODY)
     Cast(prepared, settings, workspace).open()
     keys = prepared.files.keys()
     return f"{Path(keys['Model']).name} [{keys['Model hash']}]"

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from hayate.errors import Cancelled
-from hayate.jobs.scripts import Loopback, PromptMatrix, PromptsFromFile, Script, SDUpscale, XYZPlot
+from hayate.jobs.scripts import Loopback, PromptMatrix, PromptsFromFile, Requests, Script, SDUpscale, XYZPlot
 from hayate.jobs.tasks.generate import Making, outcome_of
 from hayate.jobs.tasks.redraw import redraw
 from hayate.jobs.tasks.station import Outcome
@@ -32,7 +32,7 @@ from hayate.request import TextToImage
 def run_script(script: Script, making: Making) -> Outcome:
     """What a script makes of a job's request. Raises: HayateError."""
     alone = replace(making, maker=replace(making.maker, has_grid=False))  # one grid of all, and none of each
-    return RUNNERS[script.name](script, alone)
+    return RUNNERS.get(script.name, run_requests)(script, alone)
 
 
 def run_plot(script: XYZPlot, making: Making) -> Outcome:
@@ -85,6 +85,19 @@ def run_prompts(script: PromptsFromFile, making: Making) -> Outcome:
             for number, each in enumerate(requests)
         ]
     reports = _made(requests, making)
+    return outcome_of(reports, making.body, grid=_grid(reports, making))
+
+
+def run_requests(script: Requests, making: Making) -> Outcome:
+    """The requests that a script makes of one."""
+    wanted = script.requests(making.body.request, making.asked)
+    making.meter.expect(len(wanted))
+    reports = []
+    for request, asked in wanted:
+        reports.append(making.maker.make(request, asked))
+        _count(making, reports[-1])
+        if reports[-1].is_stopped:
+            break
     return outcome_of(reports, making.body, grid=_grid(reports, making))
 
 
@@ -153,3 +166,4 @@ RUNNERS: Mapping[str, Callable[[Any, Making], Outcome]] = MappingProxyType(
         SDUpscale.name: run_upscale,
     }
 )
+"""Of scripts that need more than requests."""

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
-from hayate.errors import MissingDependency, UsageError
+from hayate.errors import MissingDependency, UnknownName, UsageError
+from hayate.extensions.session import current
 from hayate.runtime.attention.base import Backend
 from hayate.runtime.attention.catalogue import BACKENDS
 from hayate.runtime.attention.counted import CountedAttention
+from hayate.runtime.attention.lent import lent_backend
 from hayate.runtime.device import Device
 
 
@@ -74,6 +76,10 @@ def load_backend(name: str) -> Backend:
 
     Raises: UnknownName; MissingDependency where it needs a package that is not installed or can't be imported.
     """
+    if name not in BACKENDS:
+        if (lent := lent_backend(name)) is not None:
+            return lent
+        raise UnknownName(BACKENDS.kind, name, [*BACKENDS, *current().names("attention")])
     try:
         return BACKENDS.load(name)()
     except ModuleNotFoundError:

@@ -1,4 +1,4 @@
-"""`alwayson_scripts`: A1111's own ones are fields of the call in another place; extensions are not there.
+"""`alwayson_scripts`: A1111's own ones are fields of the call in another place, others are extensions of ours.
 
 Source: A1111 v1.10.1's sampler, seed and refiner sections.
 """
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from hayate.errors import UsageError, clip
+from hayate.extensions.session import Standing, current
 from hayate.server.a1111.requests import Generation
 
 FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -39,8 +40,8 @@ def with_always_on(asked: _Asked) -> _Asked:
         arguments = _arguments(name, content)
         if name.casefold() in FIELDS:
             changes |= _fields(name.casefold(), arguments)
-        elif name.casefold() not in IDLE and arguments and arguments[0] is not False:
-            hint = "there are no such extensions here; leave it out"
+        elif name.casefold() not in IDLE and extension_called(name) is None and arguments and arguments[0] is not False:
+            hint = "hayate extensions lists those that are here; leave it out"
             raise UsageError(f"always on script {clip(name)!r} not found", hint=hint)
     if not changes:
         return asked
@@ -49,6 +50,37 @@ def with_always_on(asked: _Asked) -> _Asked:
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(f"alwayson_scripts: {first['loc'][0]}: {clip(first['msg'], 100)}", hint="args") from error
+
+
+def asked_extensions(asked: Generation) -> dict[str, Mapping[str, Any]]:
+    """What a call says to our extensions: `[{"field": value}]`, perhaps behind true, or values in the controls' order.
+
+    Raises: UsageError for more values than there are controls.
+    """
+    said: dict[str, Mapping[str, Any]] = {}
+    for name, content in asked.alwayson_scripts.items():
+        owner = extension_called(name)
+        arguments = list(_arguments(name, content))
+        if owner is None or not arguments or arguments[0] is False:
+            continue
+        if len(arguments) == 2 and arguments[0] is True and isinstance(arguments[1], Mapping):
+            del arguments[0]
+        if len(arguments) == 1 and isinstance(arguments[0], Mapping):
+            said[owner.name] = arguments[0]
+            continue
+        keys = [control.key for control in owner.manifest.controls]
+        if len(arguments) > len(keys):
+            message = f"{len(arguments)} arguments for {clip(name)!r}, which has {len(keys)} fields"
+            raise UsageError(message, hint=", ".join(keys) or "it has none")
+        said[owner.name] = dict(zip(keys, arguments, strict=False))
+    return said
+
+
+def extension_called(name: str) -> Standing | None:
+    """The extension of a name, in any case, if it is one that acts on jobs."""
+    wanted = name.casefold()
+    found = (each for each in current().standings if each.name == wanted and each.found.is_usable)
+    return next((each for each in found if each.is_for_jobs), None)
 
 
 def _arguments(name: str, content: Any) -> Sequence[Any]:

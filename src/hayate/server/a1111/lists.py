@@ -8,6 +8,9 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from hayate.extensions.discovery import Origin
+from hayate.extensions.listing import rows_of
+from hayate.extensions.session import current
 from hayate.request import LATENT_UPSCALERS, PIXEL_UPSCALERS
 from hayate.samplers.catalogue import SAMPLERS, SamplerInfo
 from hayate.samplers.sigmas import AUTOMATIC, SCHEDULES, ScheduleInfo
@@ -56,8 +59,15 @@ def _lists(service: Service) -> tuple[tuple[str, Any, Callable[[], Any]], ...]:
         ("/prompt-styles", list[replies.StyleItem], lambda: _styles(service)),
         ("/scripts", replies.ScriptsReply, _scripts),
         ("/script-info", list[replies.ScriptItem], _script_info),
-        ("/extensions", list[replies.ExtensionItem], list),
+        ("/extensions", list[replies.ExtensionItem], _extensions),
     )
+
+
+def _extensions() -> list[dict[str, Any]]:
+    """Those that are not built in; none of them is a repository."""
+    others = [each for each in rows_of(current())[0] if each.origin != Origin.BUILT_IN]
+    nothing = dict.fromkeys(("remote", "branch", "commit_hash", "commit_date"))
+    return [{"name": each.name, **nothing, "version": each.version, "enabled": each.state == "on"} for each in others]
 
 
 def _sampler(info: SamplerInfo) -> dict[str, Any]:

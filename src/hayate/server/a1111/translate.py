@@ -11,7 +11,7 @@ from hayate.errors import UsageError
 from hayate.prompt.extra_networks import split_extra_networks
 from hayate.request import FILLS, RESIZE_MODES, Hires, StartImage, TextToImage, validate
 from hayate.samplers.catalogue import resolve_sampler
-from hayate.server.a1111.always_on import with_always_on
+from hayate.server.a1111.always_on import asked_extensions, with_always_on
 from hayate.server.a1111.chosen import Options, options_for
 from hayate.server.a1111.fill import filled
 from hayate.server.a1111.names import Names, is_nothing
@@ -86,7 +86,7 @@ def _body(asked: Generation, request: TextToImage, options: Options, script: Pla
 
 def said(request: TextToImage) -> dict[str, Any]:
     """A request as JSON can hold it, without what it leaves open."""
-    values = {key: value for key, value in asdict(request).items() if value not in (None, ())}
+    values = {key: value for key, value in asdict(request).items() if value not in (None, (), {})}
     for part in ("start", "hires"):
         if part in values:
             values[part] = {key: value for key, value in values[part].items() if value is not None}
@@ -133,6 +133,7 @@ def _request(asked: Generation, files: Files, options: Options, names: Names, no
         hires=_hires(asked, names) if isinstance(asked, TextToImageRequest) and asked.enable_hr else None,
         refiner=names.model(asked.refiner_checkpoint) if has_refiner else None,
         refiner_switch_at=asked.refiner_switch_at if has_refiner else None,
+        extensions=asked_extensions(asked),
     )
 
 

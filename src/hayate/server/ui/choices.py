@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from hayate.extensions.session import current
 from hayate.request import LATENT_UPSCALERS, PIXEL_UPSCALERS
 from hayate.settings import Settings
 
@@ -80,14 +81,14 @@ def _attention(settings: Settings) -> tuple[str, ...]:
     from hayate.runtime.attention.catalogue import BACKENDS
 
     del settings
-    return ("auto", *BACKENDS.places)
+    return ("auto", *BACKENDS.places, *current().names("attention"))
 
 
 def _axes(settings: Settings) -> tuple[str, ...]:
     from hayate.pipeline.axes import AXES
 
     del settings
-    return tuple(AXES)
+    return (*AXES, *current().names("axes"))
 
 
 def _styles(settings: Settings) -> tuple[str, ...]:

@@ -9,8 +9,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Cookie, Header, Request
 from fastapi.responses import HTMLResponse, Response
 
+from hayate.extensions.session import current
 from hayate.jobs.desk import Desk
 from hayate.jobs.records import State
+from hayate.server.ui.lent_controls import lent_controls
 from hayate.server.ui.page import THEMES, page_file
 from hayate.server.ui.static_files import StaticFile, static_files
 from hayate.server.ui.strings import choose_language
@@ -35,7 +37,10 @@ def _add_page(router: APIRouter, settings: Settings, default_theme: str) -> None
     ) -> Response:
         language = choose_language(hayate_language, accept_language)
         theme = hayate_theme if hayate_theme in THEMES else default_theme
-        return _sent(page_file(language, theme, settings), request, "Cookie, Accept-Language, Accept-Encoding")
+        session = current()
+        session.refresh()
+        lent = lent_controls(session, language)
+        return _sent(page_file(language, theme, settings, lent), request, "Cookie, Accept-Language, Accept-Encoding")
 
     @router.get("/static/{path:path}")
     def static(path: str, request: Request) -> Response:

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hayate.errors import UsageError, clip
 from hayate.settings import Settings
+
+if TYPE_CHECKING:
+    from hayate.pipeline.infotext import Infotext
 
 METHODS = ("deepcache", "tome", "s_min_uncond")
 """Of the approximate methods those that have a control."""
@@ -37,8 +40,8 @@ class Filled:
     infotext: str
 
 
-def fill_from_text(text: str, settings: Settings) -> Filled:
-    """The fields that a "parameters" text describes.
+def fill_from_text(text: str, settings: Settings, record: Mapping[str, Any] | None = None) -> Filled:
+    """The fields that a "parameters" text describes; a picture's `record` has what was said to extensions.
 
     Raises: UsageError for a text that holds none.
     """
@@ -67,9 +70,15 @@ def fill_from_text(text: str, settings: Settings) -> Filled:
         "variation": pasted.request.subseed_strength is not None or pasted.request.seed_resize_from_w_px is not None,
         "refiner": "Refiner" in info.parameters,
     }
+    lent, panels, said = _extensions(info, record)
     if pasted.start and not hires:
         notes.append("it began with a picture, which no text holds: give it in img2img")
-    return Filled(values={**values, **model}, groups=groups, notes=(*pasted.notes, *notes), infotext=text)
+    return Filled(
+        values={**values, **model, **lent},
+        groups={**groups, **panels},
+        notes=(*pasted.notes, *notes, *said),
+        infotext=text,
+    )
 
 
 def fill_from_picture(path: Path, settings: Settings) -> Filled:
@@ -82,12 +91,26 @@ def fill_from_picture(path: Path, settings: Settings) -> Filled:
     picture = read_picture_info(path)
     if picture.parameters is None:
         raise UsageError("this picture does not say how it was made", hint="take one that Hayate or A1111 saved")
-    return fill_from_text(picture.parameters, settings)
+    return fill_from_text(picture.parameters, settings, picture.record)
+
+
+def _extensions(
+    info: Infotext, record: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], dict[str, bool], tuple[str, ...]]:
+    """The values of the extensions' controls, which of their panels are on, and what can't be had."""
+    from hayate.extensions.session import current
+    from hayate.pipeline.pasted_extensions import pasted_extensions
+    from hayate.server.ui.lent_controls import panel_id
+
+    asked, notes = pasted_extensions(info, record)
+    values = {f"request.extensions.{name}.{key}": value for name, said in asked.items() for key, value in said.items()}
+    panels = {panel_id(each): each.name in asked for each in current().standings if each.has_panel}
+    return values, panels, notes
 
 
 def _given(asked: Any) -> dict[str, Any]:
     """The fields that a dataclass says something in."""
-    return {name: value for name, value in _all(asked).items() if value not in (None, ())}
+    return {name: value for name, value in _all(asked).items() if value not in (None, (), {})}
 
 
 def _all(asked: Any) -> dict[str, Any]:

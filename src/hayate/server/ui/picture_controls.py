@@ -172,9 +172,10 @@ def _axis(letter: str) -> tuple[Control, Control]:
     )
 
 
-_MATRIX, _LOOPBACK, _UPSCALE, _LINES = "prompt matrix", "loopback", "sd upscale", "prompts from file"
-_SCRIPTS = ("x/y/z plot", _MATRIX, _LINES, _LOOPBACK, _UPSCALE)
-_NEED_PICTURE = (_LOOPBACK, _UPSCALE)
+_MATRIX, _LINES = "prompt matrix", "prompts from file"
+_LOOPBACK, _UPSCALE, _OUTPAINTING = "loopback", "sd upscale", "outpainting"
+_SCRIPTS = ("x/y/z plot", _MATRIX, _LINES, _LOOPBACK, _UPSCALE, _OUTPAINTING)
+_NEED_PICTURE = (_LOOPBACK, _UPSCALE, _OUTPAINTING)
 SCRIPT = Group(
     id="script",
     controls=(
@@ -195,6 +196,10 @@ SCRIPT = Group(
         of_script(_LINES, "text", "text", default="", rows=6),
         of_script(_LINES, "has_next_seeds", "switch", default=False, span=6),
         of_script(_LINES, "has_one_seed", "switch", default=False, span=6),
+        *(
+            of_script(_OUTPAINTING, f"{side}_px", "number", default=128, low=0, high=4096, step=8, span=3)
+            for side in ("left", "top", "right", "bottom")
+        ),
     ),
 )
 
@@ -267,5 +272,6 @@ NOT_SHOWN = {
     "request.start.mask": "the canvas",
     "request.start.extend_px": "four controls, one for each side",
     "request.device": "the server's: its worker has one device",
+    "request.extensions": "a group of controls for each extension that has some",
 }
 """Fields of a request without a control of their own, and why."""

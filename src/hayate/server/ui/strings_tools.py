@@ -232,10 +232,25 @@ _GALLERY: dict[str, tuple[str, str]] = {
 }
 _EXTENSIONS: dict[str, tuple[str, str]] = {
     "tab.extensions": ("Extensions", "拡張機能"),
-    "extensions.none": (
-        "Extensions of other people can't be installed yet. What people mostly installed them for is built in:",
-        "外部の拡張機能にはまだ対応していません。よく使われる機能は内蔵しています:",
+    "extensions.here": ("What is here", "導入済みの拡張機能"),
+    "extensions.how": (
+        "Switches act from the next job on. One more is installed, once, from a folder or a wheel:",
+        "スイッチは次のジョブから効きます。追加はフォルダーか wheel から一度だけ:",
     ),
+    "extensions.instead of": ("What is here without one", "拡張機能なしで使えるもの"),
+    "js.extensions.name": ("Extension", "拡張機能"),
+    "js.extensions.on": ("On", "有効"),
+    "js.extensions.adds": ("Adds", "追加するもの"),
+    "js.extensions.import": ("Import", "読み込み"),
+    "js.extensions.hooks": ("In its hooks", "処理時間"),
+    "js.extensions.about": ("About", "説明"),
+    "js.extensions.switch": ("{name} is on", "{name} を有効にする"),
+    "js.extensions.is on": ("{name} acts from the next job on.", "{name} は次のジョブから働きます。"),
+    "js.extensions.is off": ("{name} is off.", "{name} を無効にしました。"),
+    "js.extensions.origin.built in": ("built in", "内蔵"),
+    "js.extensions.origin.folder": ("folder", "フォルダー"),
+    "js.extensions.origin.package": ("package", "パッケージ"),
+    "js.extensions.origin.for A1111": ("for A1111", "A1111 用"),
     "extensions.what": ("Built in", "内蔵の機能"),
     "extensions.where": ("Where", "場所"),
     "extensions.instead": ("Extensions of AUTOMATIC1111's for it", "AUTOMATIC1111 の拡張機能では"),

@@ -107,8 +107,13 @@ def wait_for(happened: Callable[[], bool]) -> None:
 
 
 @needs_posix
-@pytest.mark.parametrize("source", ["one.safetensors", "old.ckpt"])
-def test_ctrl_c_leaves_whole_models_only_and_the_next_run_goes_on(folder: Path, tmp_path: Path, source: str) -> None:
+@pytest.mark.parametrize(
+    ("source", "signum"),
+    [("one.safetensors", signal.SIGINT), ("one.safetensors", signal.SIGTERM), ("old.ckpt", signal.SIGINT)],
+)
+def test_what_is_ended_leaves_whole_models_only_and_the_next_run_goes_on(
+    folder: Path, tmp_path: Path, source: str, signum: signal.Signals
+) -> None:
     models, out = tmp_path / "many", tmp_path / "out"
     models.mkdir()
     out.mkdir()
@@ -117,7 +122,7 @@ def test_ctrl_c_leaves_whole_models_only_and_the_next_run_goes_on(folder: Path, 
     before = state(models)
     process = started("models", "convert", str(models), str(out), "--dtype", "bf16")
     wait_for(lambda: len(list(out.glob("m*.safetensors"))) >= 1)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signum)
     _, said = process.communicate(timeout=WAIT_S)
     assert process.returncode == 130
     assert said.endswith("interrupted\n")

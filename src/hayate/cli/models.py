@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,6 +34,8 @@ ModelsDir = Annotated[Path | None, typer.Option(help="The folder of the checkpoi
 @app.callback()
 def models() -> None:
     """Show the models here, and what each one is; make other files of them."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it so leaves nothing half either
 
 
 @app.command(name="list")

@@ -3,10 +3,10 @@
     python benchmarks/serve_load.py [--clients 200] [--seconds 60] [--json FILE]
 
 `hayate serve` runs as a user would start it, in folders of its own. Half of the clients call A1111's txt2img and wait
-for the picture, half post to /v1/jobs and look until the job is done; each posts its next job (the built-in model,
-64×64, 2 steps) when the one before has ended, and waits as long as a 503 says. Meanwhile the page is asked for ten
-times a second. Afterwards the clients' count of what was accepted is held against the server's own list of what was
-completed, and the memory of both processes at the end against that after the first quarter.
+for the picture, half post to /v1/jobs and listen to the job's events until it has ended; each posts its next job (the
+built-in model, 64×64, 2 steps) when the one before has ended, and waits as long as a 503 says. Meanwhile the page is
+asked for ten times a second. Afterwards the clients' count of what was accepted is held against the server's own list
+of what was completed, and the memory of both processes at the end against that after the first quarter.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ import psutil
 
 JOB = {"prompt": "a red sun, sea", "steps": 2, "width": 64, "height": 64, "sampler_name": "Euler"}
 REQUEST = {"prompt": "a red sun, sea", "steps": 2, "width_px": 64, "height_px": 64, "sampler": "Euler"}
-PAGE_EVERY_S, MEMORY_EVERY_S, LOOK_EVERY_S = 0.1, 0.5, 0.5
+PAGE_EVERY_S, MEMORY_EVERY_S = 0.1, 0.5
 PATIENCE_S = 120.0
 
 
@@ -65,8 +65,8 @@ async def post_and_wait(client: httpx2.AsyncClient, tally: Tally, number: int) -
         tally.problems.append(f"txt2img: {answer.status_code} {answer.text[:200]}")
 
 
-async def post_and_look(client: httpx2.AsyncClient, tally: Tally, number: int) -> None:
-    """The asynchronous way: a job's id now, and its state whenever one asks."""
+async def post_and_listen(client: httpx2.AsyncClient, tally: Tally, number: int) -> None:
+    """The asynchronous way: a job's id now, and its events until the last one."""
     body = {"kind": "generate", "body": {"request": {**REQUEST, "seed": number}, "saves_pictures": False}}
     answer = await client.post("/v1/jobs", json=body, timeout=PATIENCE_S)
     if await _is_refused(answer, tally):
@@ -76,11 +76,10 @@ async def post_and_look(client: httpx2.AsyncClient, tally: Tally, number: int) -
         return
     tally.accepted["v1"] += 1
     place = f"/v1/jobs/{answer.json()['id']}"
-    while True:
-        await asyncio.sleep(LOOK_EVERY_S)
-        state = (await client.get(place, timeout=PATIENCE_S)).json()["state"]
-        if state not in ("queued", "running"):
-            break
+    async with client.stream("GET", f"{place}/events", timeout=PATIENCE_S) as events:
+        async for _ in events.aiter_lines():
+            pass
+    state = (await client.get(place, timeout=PATIENCE_S)).json()["state"]
     if state == "done":
         tally.completed["v1"] += 1
     else:
@@ -95,17 +94,18 @@ async def _is_refused(answer: httpx2.Response, tally: Tally) -> bool:
     return True
 
 
-async def one_client(address: str, tally: Tally, number: int, until_s: float, seeds: Iterator[int]) -> None:
-    """One connection of its own, as a browser or a plug-in has it."""
-    post = post_and_wait if number % 2 else post_and_look
-    async with httpx2.AsyncClient(base_url=address) as client:
-        while time.perf_counter() < until_s:
-            started_s = time.perf_counter()
-            try:
-                await post(client, tally, next(seeds))
-            except (httpx2.HTTPError, KeyError, ValueError) as error:
-                tally.problems.append(f"{post.__name__}: {type(error).__name__} {error}")
-            tally.job_s.append(time.perf_counter() - started_s)
+async def one_client(
+    client: httpx2.AsyncClient, tally: Tally, number: int, until_s: float, seeds: Iterator[int]
+) -> None:
+    """One job after the other."""
+    post = post_and_wait if number % 2 else post_and_listen
+    while time.perf_counter() < until_s:
+        started_s = time.perf_counter()
+        try:
+            await post(client, tally, next(seeds))
+        except (httpx2.HTTPError, KeyError, ValueError) as error:
+            tally.problems.append(f"{post.__name__}: {type(error).__name__} {error}")
+        tally.job_s.append(time.perf_counter() - started_s)
 
 
 async def watch_page(address: str, tally: Tally, until_s: float) -> None:
@@ -151,11 +151,12 @@ async def load(address: str, server: psutil.Process, clients: int, seconds: floa
     """All clients at once, and those who watch."""
     tally, seeds = Tally(), itertools.count(1)
     until_s = time.perf_counter() + seconds
-    async with asyncio.TaskGroup() as group:
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+    async with httpx2.AsyncClient(base_url=address, limits=limits) as client, asyncio.TaskGroup() as group:
         group.create_task(watch_page(address, tally, until_s))
         group.create_task(watch_memory(server, tally, until_s))
         for number in range(clients):
-            group.create_task(one_client(address, tally, number, until_s, seeds))
+            group.create_task(one_client(client, tally, number, until_s, seeds))
     return tally
 
 

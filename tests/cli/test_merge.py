@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,44 @@ def test_a_merge_is_written_under_its_name_and_merges_again(
     assert all(torch.equal(tensor, result[key]) for key, tensor in load_file(again).items())
 
 
+def test_a_recipe_is_saved_listed_and_merged_by_its_name(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(folder, models)
+    path = models / "sweet.recipe"
+    assert run(models, "merge", "merge(one, two v1.5, 0.25)", "-o", str(path)) == 0
+    assert run(models, "merge", "merge(sweet, one, 0)", "-o", str(path), "--replace") == 0
+    text = "merge(merge(one, two v1.5, 0.25), one, 0)"
+    assert path.read_text() == text + "\n"
+    capsys.readouterr()
+    assert run(models, "list") == 0
+    assert f"sweet  recipe  {text}\n" in capsys.readouterr().out
+    assert run(models, "list", "--json") == 0
+    assert [each["text"] for each in json.loads(capsys.readouterr().out)["recipes"]] == [text]
+    ways = (["sweet"], ["--recipe", str(path)], ["merge(one, two v1.5, 0.25)"])
+    for number, words in enumerate(ways):
+        assert run(models, "merge", *words, "-o", str(tmp_path / f"m{number}")) == 0
+    first, second, third = (load_file(tmp_path / f"m{number}.safetensors") for number in range(3))
+    assert all(torch.equal(first[name], second[name]) and torch.equal(first[name], third[name]) for name in third)
+
+
+def test_a_recipe_for_models_that_do_not_fit_is_not_saved(folder: Path, tmp_path: Path) -> None:
+    assert run(folder, "merge", "merge(one, wide, 0.25)", "-o", str(tmp_path / "x.recipe")) == 3
+    assert run(folder, "merge", "merge(one, nobody, 0.25)", "-o", str(tmp_path / "x.recipe")) == 2
+    assert not (tmp_path / "x.recipe").exists()
+
+
+def test_numbers_that_become_infinite_are_told(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("add_difference(one, two v1.5, one, 1e8)", "-o", str(tmp_path / "x"), "--dtype")
+    assert run(folder, "merge", *words, "fp16") == 0
+    assert "numbers became infinite" in capsys.readouterr().err
+    assert run(folder, "merge", *words, "bf16", "--replace") == 0
+    assert "infinite" not in capsys.readouterr().err
+
+
 def test_a_file_that_is_there_stays_unless_it_is_to_go(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,6 +128,10 @@ def test_loras_are_extracted_merged_and_put_into_a_model(
         (["merge", "merge(one, wide, 0.3)"], 3, "one family"),
         (["merge", "merge(one, old.ckpt, 0.3)"], 3, "old.ckpt"),
         (["merge", "one", "--dtype", "fp8"], 2, "fp16"),
+        (["merge"], 2, "--recipe"),
+        (["merge", "one", "--recipe", "one"], 2, "--recipe"),
+        (["merge", "--recipe", "nowhere.recipe"], 2, "nowhere.recipe"),
+        (["merge", "recipe(one)"], 2, "no recipe in its metadata"),
         (["merge", "one", "--lora", "none:0.5"], 2, "unknown LoRA"),
         (["merge", "one", "--lora", "none:much"], 2, "no number"),
         (["extract-lora", "one", "two v1.5"], 2, "--rank 32"),

@@ -62,3 +62,19 @@ def test_the_worker_ends_with_its_server(tmp_path: Path) -> None:
     pid = asyncio.run(main())
     with pytest.raises(ProcessLookupError):
         os.kill(pid, signal.SIG_DFL)
+
+
+def test_a_stop_that_reaches_the_worker_too_ends_no_job(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with opened(tmp_path, grace_s=20) as desk:
+            job = desk.submit(wish("slow", steps=30))
+            await until(lambda: (found := desk.progress()) is not None and found.row > 1, "it runs")
+            pid = desk.worker().pid
+            assert pid is not None
+            for name in (signal.SIGTERM, signal.SIGINT):
+                os.kill(pid, name)
+        async with opened(tmp_path) as again:
+            record = await ended(again, job)
+            assert (record.state, record.attempt) == (State.DONE, 1)
+
+    asyncio.run(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -25,8 +26,19 @@ class LocalDesk(StubDesk):
         super().start()
 
 
+def put_in_place() -> None:
+    """`STUB_AUTO`: jobs are done at once. `LIGHT`: the real desk, with a worker that needs no torch."""
+    if os.environ.get("LIGHT"):
+        from hayate.jobs import local
+        from tests.jobs.light_worker import COMMAND
+
+        local.LocalDesk = partial(local.LocalDesk, command=COMMAND)  # pyright: ignore[reportAttributeAccessIssue]
+        return
+    stub: Any = ModuleType("hayate.jobs.local")
+    stub.LocalDesk = LocalDesk
+    sys.modules[stub.__name__] = stub
+
+
 if __name__ == "__main__":
-    local: Any = ModuleType("hayate.jobs.local")
-    local.LocalDesk = LocalDesk
-    sys.modules[local.__name__] = local
+    put_in_place()
     sys.exit(main(["serve", *sys.argv[1:]]))

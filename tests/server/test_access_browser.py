@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.server.browsing import act, drop, part, prompt
-from tests.server.slow_desk import painted
+from tests.server.browsing import act, drop, field, part, prompt, ready
+from tests.server.slow_desk import SlowDesk, painted
 from tests.server.tool_pages import needs_chromium
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
@@ -61,3 +61,17 @@ def test_axe_finds_nothing_serious(page: Any, tab: str, theme: str) -> None:
         if each["impact"] in ("serious", "critical")
     ]
     assert serious == []
+
+
+def test_a_setting_that_is_changed_shows_where_it_stands_for_an_empty_field(page: Any, slow_desk: SlowDesk) -> None:
+    expect(field(page, "request.sampler").locator("option").first).to_have_text("DPM++ 2M (default)")
+    ready(page, "settings")
+    field(page, "settings.sampler", "settings").select_option("Euler a")
+    field(page, "settings.steps", "settings").fill("12")
+    page.locator("#panel-settings [data-act=save]").click()
+    ready(page)
+    expect(field(page, "request.sampler").locator("option").first).to_have_text("Euler a (default)")
+    expect(field(page, "request.steps")).to_have_attribute("placeholder", "12")
+    act(page, "generate").click()
+    expect(part(page, "about")).to_be_visible()
+    assert slow_desk.jobs(limit=1)[0].body["settings"] == {"sampler": "Euler a", "steps": 12}

@@ -172,3 +172,23 @@ def test_generating_goes_on_until_it_is_ended(page: Any, slow_desk: SlowDesk) ->
     slow_desk.at_once()
     expect(act(page, "interrupt")).to_be_disabled()
     assert not slow_desk.queued()
+
+
+def test_a_server_that_is_away_for_a_moment_costs_no_job(page: Any, slow_desk: SlowDesk) -> None:
+    slow_desk.hold()
+    prompt(page).fill("patience")
+    act(page, "generate").click()
+    expect(part(page, "progress")).to_contain_text("sampling")
+    job = newest(slow_desk).id
+    page.route(f"**/v1/jobs/{job}", lambda route: route.abort())
+    slow_desk.at_once()
+    page.wait_for_timeout(300)
+    expect(act(page, "interrupt")).to_be_enabled()
+    page.unroute(f"**/v1/jobs/{job}")
+    page.evaluate("""() => {
+      for (const hidden of [true, false]) {
+        Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+      }
+    }""")
+    expect(part(page, "infotext")).to_contain_text("patience")

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +258,61 @@ def test_a_thousand_jobs_that_are_taken_are_done(servers: list[Server], tmp_path
     assert set(statuses) == {202}
     done = json.loads(server.ask("GET", "/v1/jobs?state=done&limit=1000")[1])["jobs"]
     assert len({job["id"] for job in done}) == 1000
+
+
+@pytest.mark.parametrize("path", ["/v1/images", "/v1/jobs", "/sdapi/v1/txt2img"])
+def test_a_caller_that_hangs_up_in_the_middle_is_no_fault(servers: list[Server], tmp_path: Path, path: str) -> None:
+    server = Server(tmp_path).until_ready()
+    servers.append(server)
+    kind = "image/png" if path == "/v1/images" else "application/json"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n\r\n"
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as opened:
+            opened.sendall(head.encode() + b"{")
+    assert server.ask("GET", "/v1/jobs")[0] == 200
+    code, _, complained, _ = server.end()
+    assert (code, complained) == (0, "")
+
+
+def state_of(server: Server, path: str) -> str:
+    return json.loads(server.ask("GET", path)[1])["state"]
+
+
+def until(claim: Callable[[], bool]) -> None:
+    """Raises: AssertionError where it does not come true within twenty seconds."""
+    until_s = time.monotonic() + 20
+    while not claim():
+        assert time.monotonic() < until_s
+        time.sleep(0.02)
+
+
+@needs_signals
+def test_what_ran_when_it_ended_runs_at_the_next_start(servers: list[Server], tmp_path: Path) -> None:
+    """The real queue, with a worker that needs no torch; a call that waits hears 503."""
+    first = Server(tmp_path, "--grace", "0.2", LIGHT="1").until_ready()
+    servers.append(first)
+
+    def handed_in(steps: int) -> str:
+        job = {"kind": "generate", "body": {"request": {"prompt": "slow", "steps": steps, "seed": 1}}}
+        return f"/v1/jobs/{json.loads(first.ask('POST', '/v1/jobs', job)[1])['id']}"
+
+    running, waiting = handed_in(120), handed_in(2)
+    until(lambda: state_of(first, running) == "running")
+    answers: list[tuple[int, bytes]] = []
+    call = {"prompt": "a", "steps": 1}
+    calling = threading.Thread(target=lambda: answers.append(first.ask("POST", "/sdapi/v1/txt2img", call)))
+    calling.start()
+    until(lambda: len(json.loads(first.ask("GET", "/v1/jobs?state=queued")[1])["jobs"]) == 2)
+    code, _, complained, took_s = first.end()
+    calling.join(20)
+    assert (code, complained) == (0, "")
+    assert took_s < 5
+    assert [status for status, _ in answers] == [503]
+    second = Server(tmp_path, LIGHT="1").until_ready()
+    servers.append(second)
+    until(lambda: state_of(second, running) == state_of(second, waiting) == "done")
+    assert json.loads(second.ask("GET", running)[1])["attempt"] == 1  # a graceful end does not count
+    assert second.end()[0] == 0
 
 
 READ_EVERYTHING = """

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -107,6 +107,15 @@ def test_no_file_of_the_page_names_another_host() -> None:
         assert not re.search(r"""(src|href|url\(|import|fetch)[\s=("'`]*//""", text), name
 
 
+def test_a_cache_folder_that_can_not_be_is_done_without(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    html = render_page("en", "auto", asdict(replace(settings, cache_dir=tmp_path / "file" / "cache")))
+    assert html == render_page("en", "auto", asdict(replace(settings, cache_dir=tmp_path / "cache"))).replace(
+        str(tmp_path / "cache"), str(tmp_path / "file" / "cache")
+    )
+    assert list((tmp_path / "cache" / "page").iterdir())
+
+
 def test_policy_forbids_what_the_page_does_not_need(caller: TestClient) -> None:
     policy = caller.get("/").headers["Content-Security-Policy"]
     assert "script-src 'self'" in policy
@@ -191,8 +200,9 @@ from stub_desk import StubDesk
 folder = pathlib.Path(tempfile.mkdtemp())
 settings = load_settings({name: folder / name for name in ("models_dir", "data_dir")}, environment={})
 desk = StubDesk(folder); desk.start()
-client = TestClient(create_app(desk, settings), base_url="http://localhost")
+client = TestClient(create_app(desk, settings, is_page_first=True), base_url="http://localhost")
 assert client.get("/").status_code == 200
+assert "numpy" not in sys.modules, "the page waits for numpy"
 assert client.get("/ui/choices").status_code == 200
 assert client.get("/ui/model").json()["size_px"] == 128
 text = "a\\nSteps: 20, Sampler: Euler, Seed: 1, Size: 64x64, Version: v1.10.1"

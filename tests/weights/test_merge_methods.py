@@ -169,18 +169,18 @@ def test_ties_trims_elects_and_averages(shape: tuple[int, ...], keep: float) -> 
 def test_dare_drops_and_rescales(shape: tuple[int, ...]) -> None:
     a, b, c = models(shape)
     x, y, z = doubles(a, b, c)
-    masks = [methods.kept_at_random(shape, 0.6, 1, "w", number) for number in range(2)]
+    masks = [methods.kept_at_random(shape, 0.6, methods.generator_for(1, "w", number)) for number in range(2)]
     kept = [mask.numpy().astype(float) for mask in masks]
     wanted = x + 0.5 * (kept[0] * (y - x) + kept[1] * (z - x)) / 0.4
     assert_equals(methods.dare(a, [b, c], 0.5, 0.6, masks), wanted)
 
 
 def test_what_dare_keeps_depends_on_the_seed_and_the_tensor_and_has_the_asked_share() -> None:
-    kept = methods.kept_at_random((1000, 1000), 0.9, 7, "w", 0)
+    kept = methods.kept_at_random((1000, 1000), 0.9, methods.generator_for(7, "w", 0))
     assert abs(float(kept.float().mean()) - 0.1) < 4 * math.sqrt(0.09 / 1e6)
-    assert torch.equal(kept, methods.kept_at_random((1000, 1000), 0.9, 7, "w", 0))
+    assert torch.equal(kept, methods.kept_at_random((1000, 1000), 0.9, methods.generator_for(7, "w", 0)))
     for other in ((8, "w", 0), (7, "v", 0), (7, "w", 1)):
-        again = methods.kept_at_random((1000, 1000), 0.9, *other)
+        again = methods.kept_at_random((1000, 1000), 0.9, methods.generator_for(*other))
         assert abs(float((again & kept).float().mean()) - 0.01) < 4 * math.sqrt(0.01 / 1e6)
 
 
@@ -213,7 +213,7 @@ def test_the_ends_of_a_sum_are_its_models_and_its_sides_can_be_changed(seed: int
 @settings(deadline=None, max_examples=40)
 def test_a_model_merged_with_itself_is_itself(seed: int, alpha: float, beta: float) -> None:
     (a,) = models((5, 6), seed, count=1)
-    masks = [methods.kept_at_random(a.shape, 0.5, seed, "w", 0)]
+    masks = [methods.kept_at_random(a.shape, 0.5, methods.generator_for(seed, "w", 0))]
     for merged in (
         methods.weighted_sum(a, a, alpha),
         methods.add_difference(a, a, a, alpha),
@@ -236,7 +236,7 @@ def test_a_model_merged_with_itself_is_itself(seed: int, alpha: float, beta: flo
 @settings(deadline=None, max_examples=25)
 def test_whatever_adds_to_a_adds_nothing_at_zero(seed: int) -> None:
     a, b, c = models((5, 6), seed)
-    masks = [methods.kept_at_random(a.shape, 0.5, seed, "w", 0)]
+    masks = [methods.kept_at_random(a.shape, 0.5, methods.generator_for(seed, "w", 0))]
     for merged in (
         methods.add_difference(a, b, c, 0.0),
         methods.train_difference(a, b, c, 0.0),
@@ -295,7 +295,7 @@ def test_zeros_make_no_nan() -> None:
 def test_no_argument_is_changed() -> None:
     kept = models((6, 120))
     a, b, c = (each.clone() for each in kept)
-    mask = [methods.kept_at_random(a.shape, 0.5, 0, "w", 0)]
+    mask = [methods.kept_at_random(a.shape, 0.5, methods.generator_for(0, "w", 0))]
     methods.weighted_sum(a, b, 0.5), methods.add_difference(a, b, c, 0.5), methods.triple_sum(a, b, c, 0.5, 0.1)
     methods.sum_twice(a, b, c, 0.5, 0.1), methods.train_difference(a, b, c, 0.5), methods.scaled(a, 0.5)
     methods.extract(a, b, c, 0.5, beta=0.1, gamma=1.0), smooth_add(a, b, c, 0.5), methods.slerp(a, b, 0.5)

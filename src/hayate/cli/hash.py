@@ -65,7 +65,8 @@ def find_any(name: str, settings: Settings) -> ModelSource:
 
     Raises: UnknownName for none of them, with the nearest names of checkpoints; UsageError.
     """
-    from hayate.weights.merged import find_source, is_recipe
+    from hayate.weights.merged import find_source
+    from hayate.weights.recipes import is_recipe
 
     try:
         return find_source(name, settings.models_dir, builtin_model(), loras_dir=settings.lora_dir)

@@ -146,6 +146,8 @@ def run_app(app: typer.Typer, words: list[str], name: str) -> int:
         raise UsageError(_lower_first(message), hint=_hint(error, name)) from error
     except typer.Abort:
         return EXIT_INTERRUPTED
+    if result == EXIT_INTERRUPTED:  # what Typer makes of Ctrl-C
+        raise KeyboardInterrupt
     return result if isinstance(result, int) else 0
 
 

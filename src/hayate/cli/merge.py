@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ import typer
 from hayate.errors import UsageError
 from hayate.settings import load_settings
 from hayate.weights.builtin import builtin_model
-from hayate.weights.folders import find_lora, find_model
+from hayate.weights.folders import RECIPES, find_lora, find_model
 
 SUFFIX = ".safetensors"
 
@@ -26,8 +26,11 @@ Replaces = Annotated[bool, typer.Option("--replace", help="Write over a file tha
 
 
 def merge(  # noqa: PLR0917 - Typer makes a flag of each
-    expression: Annotated[str, typer.Argument(help='Such as "merge(A, B, 0.35)"; a lone name converts a model.')],
-    output: Output,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The model to write; with .recipe its recipe only.")],
+    expression: Annotated[
+        str | None, typer.Argument(help='Such as "merge(A, B, 0.35)", or a saved one\'s name; a lone name converts.')
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A file that the expression is in.")] = None,
     dtype: DType = "keep",
     lora: Annotated[list[str] | None, typer.Option(metavar="NAME:STRENGTH", help="A LoRA for its weights.")] = None,
     models_dir: ModelsDir = None,
@@ -35,25 +38,42 @@ def merge(  # noqa: PLR0917 - Typer makes a flag of each
     replaces: Replaces = False,
 ) -> None:
     """Merge models by an expression, and put LoRAs into them."""
-    from hayate.weights.merge_file import Places, dtype_named, write_recipe
-    from hayate.weights.merge_recipe import parse_recipe, quoted
+    from hayate.engines.blending import blend_once
+    from hayate.weights.merge_file import Places, check_merge, dtype_named, write_recipe
+    from hayate.weights.recipes import full_recipe, save_recipe
 
     settings = load_settings({"models_dir": models_dir, "lora_dir": lora_dir})
-    wanted, path = dtype_named(dtype), with_suffix(output)
-    recipe = parse_recipe(expression)
-    if lora:
-        uses = ", ".join(f"{quoted(name)}, {strength!r}" for name, strength in map(name_and_strength, lora))
-        recipe = parse_recipe(f"lora({recipe.text}, {uses})")
+    wanted, path = dtype_named(dtype), output if output.suffix.lower() in RECIPES else with_suffix(output)
+    full = full_recipe(_expression(expression, recipe, lora or ()), settings.models_dir, builtin_model())
     places = Places(
         find=partial(find_model, folder=settings.models_dir, built_in=builtin_model()),
         find_lora=partial(lora_path, folder=settings.lora_dir),
         cache_dir=settings.cache_dir,
+        blend=blend_once,
     )
-    with share_bar("merging") as on_share:
-        notes = write_recipe(recipe, path, places, dtype=wanted, may_replace=replaces, on_share=on_share)
+    if path.suffix.lower() in RECIPES:
+        notes = check_merge(full, places)
+        save_recipe(full, path, may_replace=replaces)
+    else:
+        with share_bar("merging") as on_share:
+            notes = write_recipe(full, path, places, dtype=wanted, may_replace=replaces, on_share=on_share)
     for note in notes:
         say(note)
     sys.stdout.write(f"{path}\n")
+
+
+def _expression(expression: str | None, file: Path | None, loras: Sequence[str]) -> str:
+    """What to merge, with LoRAs in it. Raises: UsageError unless exactly one of the first is given, BrokenFile."""
+    from hayate.weights.merge_recipe import parse_recipe, quoted
+    from hayate.weights.recipes import read_recipe
+
+    if (expression is None) == (file is None):
+        raise UsageError("what to merge is not said once", hint='give an expression, "merge(A, B, 0.35)", or --recipe')
+    text = read_recipe(file) if file is not None else expression or ""
+    if not loras:
+        return text
+    uses = ", ".join(f"{quoted(name)}, {strength!r}" for name, strength in map(name_and_strength, loras))
+    return f"lora({parse_recipe(text).text}, {uses})"
 
 
 def name_and_strength(text: str) -> tuple[str, float]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +23,7 @@ from hayate.cli.scan import scan
 from hayate.settings import load_settings
 from hayate.weights.builtin import builtin_model
 from hayate.weights.folders import BUILT_IN, ModelEntry, list_models
+from hayate.weights.recipes import list_recipes
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False)
 
@@ -31,20 +34,24 @@ ModelsDir = Annotated[Path | None, typer.Option(help="The folder of the checkpoi
 @app.callback()
 def models() -> None:
     """Show the models here, and what each one is; make other files of them."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it so leaves nothing half either
 
 
 @app.command(name="list")
 def list_all(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
-    """Show every model in the folder; the unusable ones with the reason."""
+    """Show every model and saved recipe in the folder; the unusable ones with the reason."""
     folder = load_settings({"models_dir": models_dir}).models_dir
-    entries = find_entries(folder)
+    entries, recipes = find_entries(folder), list_recipes(folder, builtin_model())
     if as_json:
-        rows = [{**asdict(entry), "path": str(entry.path)} for entry in entries]
-        _print_json({"folder": str(folder), "models": rows})
+        models, saved = ([{**asdict(each), "path": str(each.path)} for each in rows] for rows in (entries, recipes))
+        _print_json({"folder": str(folder), "models": models, "recipes": saved})
         return
     for entry in entries:
         what = entry.problem or (entry.family or "unknown")
         sys.stdout.write(f"{entry.name}  {_size(entry.size_bytes)}  {what}\n")
+    for recipe in recipes:
+        sys.stdout.write(f"{recipe.name}  recipe  {recipe.problem or recipe.text}\n")
     if all(entry.name == BUILT_IN for entry in entries):
         sys.stdout.write(f"no other models in {folder}; put .safetensors files there, or set models_dir\n")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -70,6 +71,17 @@ class Shelf:
         with self._lock:
             kept = self._kept.get(self._used) if self._used is not None else None
             return None if kept is None else (self._used, kept.value)
+
+    @contextmanager
+    def becoming(self, key: Hashable) -> Iterator[None]:
+        """What is in use is made into another thing of its size meanwhile; broken off, it is nothing any more."""
+        with self._lock:
+            kept = self._kept.pop(self._used)
+            self._used = None
+        yield
+        with self._lock:
+            self._used = key
+            self._keep(key, kept)
 
     def drop(self, is_stale: Callable[[Any], bool]) -> None:
         """Gives up everything whose key is stale, in use or not."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
+from hayate.engines.blending import blend
 from hayate.engines.identity import MergedId, SourceId
 from hayate.engines.networks import Networks
-from hayate.engines.seats import Seat, SeatKey, TensorSeat, find_seat
+from hayate.engines.seats import Scratch, Seat, SeatKey, TensorSeat, find_seat
 from hayate.models.clip import text_encoder
 from hayate.models.config import ModelConfig, TextConfig, UNetConfig, VAEConfig
 from hayate.models.layers import skeleton
@@ -21,6 +23,7 @@ from hayate.models.unet import UNet
 from hayate.models.vae import AutoencoderKL
 from hayate.weights.detect import UNET_PREFIX, vae_prefix
 from hayate.weights.load import check_part
+from hayate.weights.merge_blend import spread
 from hayate.weights.merged import MergedCheckpoint, open_merged
 
 _THIRDS = 3
@@ -34,6 +37,8 @@ class Mixed:
     """Tensors that were made anew."""
     kept: int
     """Tensors that were the same in the merge of before."""
+    overflown: int
+    """Finite numbers that became infinite by rounding."""
     seconds: float
 
 
@@ -73,22 +78,35 @@ def mix(mixing: Mixing, part: Networks | AutoencoderKL, dtypes: tuple[torch.dtyp
     Broken off half-way it leaves a mixture. Addresses stay, except those of packed weights.
     Cost: one pass over the inputs of the tensors that differ, and memory for one tensor.
     """
-    started, evaluated = time.perf_counter(), 0
+    started = time.perf_counter()
     modules = part.modules if isinstance(part, Networks) else (part,)
-    places: list[_Place] = []
-    with open_merged(mixing.source.path) as checkpoint:
+    evaluated = 0
+    places: list[tuple[str, Tensor]] = []
+    packings: list[_Packing] = []
+    with open_merged(mixing.source.path, blend) as checkpoint:
         for module, dtype, prefix, names in zip(modules, dtypes, mixing.prefixes, mixing.names, strict=True):
             changed = [name for name in names if not mixing.source.keeps(mixing.before, prefix + name)]
             evaluated += len(changed)
             for seats in _by_seat(module, prefix, changed).values():
-                places += _write(seats, checkpoint, dtype)
-        _fill(places, checkpoint)
+                name, seat = seats[0]
+                if isinstance(seat, TensorSeat) and _is_plain(seat.tensor()):
+                    places.append((name, seat.tensor()))
+                else:
+                    packings.append(_Packing(seats=tuple(seats), dtype=dtype))
+        checkpoint.merge.fill(places)
+        _pack(packings, checkpoint)
+        overflown = sum(checkpoint.merge.overflown.values())
     kept = sum(map(len, mixing.names)) - evaluated
-    return Mixed(evaluated=evaluated, kept=kept, seconds=time.perf_counter() - started)
+    return Mixed(evaluated=evaluated, kept=kept, overflown=overflown, seconds=time.perf_counter() - started)
 
 
-_Place = tuple[str, Tensor]
-"""A tensor's name in the checkpoint, and where it goes as it is laid out in a file."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Packing:
+    """A weight that can't be made where it goes."""
+
+    seats: tuple[tuple[str, Seat], ...]
+    """Where it goes, by the name in the checkpoint; several are thirds of one."""
+    dtype: torch.dtype
 
 
 @lru_cache(maxsize=8)
@@ -109,42 +127,42 @@ def _by_seat(module: nn.Module, prefix: str, names: list[str]) -> Mapping[SeatKe
     return seats
 
 
-def _write(seats: list[tuple[str, Seat]], checkpoint: MergedCheckpoint, dtype: torch.dtype) -> list[_Place]:
-    """Makes the tensors of one seat and puts them there, or gives the places where they can be made at once."""
-    places: list[_Place] = []
-    if seats[0][1].third is not None:
-        _write_thirds(seats, checkpoint, dtype)
-        return places
-    for name, each in seats:
-        if not isinstance(each, TensorSeat):
-            each.write(checkpoint.get_as(name, dtype))
-        elif (own := each.tensor()).device.type == "cpu" and own.is_contiguous():
-            places.append((name, own))
-        else:
-            own.copy_(checkpoint.get_as(name, own.dtype).view(own.shape))
-    return places
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether it is laid out as in a file."""
+    return tensor.device.type == "cpu" and tensor.is_contiguous()
 
 
-def _write_thirds(seats: list[tuple[str, Seat]], checkpoint: MergedCheckpoint, dtype: torch.dtype) -> None:
-    """Queries, keys and values that are packed as one; those that stay are taken out first."""
-    seat = seats[0][1]
-    made = {each.third: checkpoint.get_as(name, dtype) for name, each in seats}
-    if len(made) < _THIRDS:
-        old = seat.plain(seat.clean()).chunk(_THIRDS)
-        made |= {third: rows for third, rows in enumerate(old) if third not in made}
-    seat.write(torch.cat([made[third] for third in range(_THIRDS)]))
+def _pack(packings: Sequence[_Packing], checkpoint: MergedCheckpoint) -> None:
+    """Makes each weight in memory that is used again, and puts it in its place.
+
+    A thread for each core takes one weight after the other, so that one is mixed while another is laid out.
+    """
+    own = threading.local()
+
+    def pack(packing: _Packing) -> None:
+        if not hasattr(own, "scratch"):
+            own.scratch = Scratch()
+        _pack_one(packing, checkpoint, own.scratch)
+
+    largest_first = sorted(packings, key=lambda each: -math.prod(checkpoint.tensors[each.seats[0][0]].shape))
+    for _ in spread(pack, largest_first):
+        pass
 
 
-def _fill(places: Sequence[_Place], checkpoint: MergedCheckpoint) -> None:
-    """Makes tensors straight in their places, one per thread: a thread alone is as fast as several over one tensor."""
-    if not places:
-        return
-    merge, threads = checkpoint.merge, torch.get_num_threads()
-    merge.fill(*places[0])  # what is measured over whole models is measured here, once
-    try:
-        with ThreadPoolExecutor(threads, "mix", initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            largest_first = sorted(places[1:], key=lambda place: -place[1].nbytes)
-            for _ in pool.map(lambda place: merge.fill(*place), largest_first):
-                pass
-    finally:
-        torch.set_num_threads(threads)  # the workers' number is that of threads to come
+def _pack_one(packing: _Packing, checkpoint: MergedCheckpoint, scratch: Scratch) -> None:
+    shape = checkpoint.tensors[packing.seats[0][0]].shape
+    seat = packing.seats[0][1]
+    if seat.third is None:
+        weight = scratch.room(shape, packing.dtype)
+        checkpoint.merge.fill([(packing.seats[0][0], weight)])
+    else:
+        weight = scratch.room((_THIRDS * shape[0], *shape[1:]), packing.dtype)
+        if len(packing.seats) < _THIRDS:
+            weight.copy_(seat.plain(seat.clean()))  # for those that stay
+        rows = weight.chunk(_THIRDS)
+        checkpoint.merge.fill([(name, rows[each.third or 0]) for name, each in packing.seats])
+    if isinstance(seat, TensorSeat):
+        own = seat.tensor()
+        own.copy_(weight.view(own.shape))
+    else:
+        seat.write(weight)

@@ -9,7 +9,8 @@ from functools import lru_cache, partial
 import torch
 from torch import nn
 
-from hayate.engines.identity import SourceId
+from hayate.engines.blending import blend
+from hayate.engines.identity import MergedId, SourceId
 from hayate.models.clip import CLIPText, OpenCLIPText, text_encoder
 from hayate.models.config import ModelConfig
 from hayate.models.layers import skeleton
@@ -46,7 +47,7 @@ def load_networks(
     Raises: ModelFileError when the file is broken, is no checkpoint, or lacks a tensor.
     Cost: no copy of a tensor whose type and device are already right.
     """
-    with open_source(path) as checkpoint:
+    with open_source(path, blend) as checkpoint:
         config = detect_checkpoint(checkpoint)
         checkpoint.prefetch()
         with skeleton():
@@ -68,7 +69,7 @@ def load_vae(
 
     Raises: ModelFileError.
     """
-    with open_source(path) as checkpoint:
+    with open_source(path, blend) as checkpoint:
         found = detect_vae(checkpoint.tensors, checkpoint.metadata, source=str(path), scale=config.vae.scale)
         with skeleton():
             vae = AutoencoderKL(found)
@@ -94,9 +95,11 @@ def loaders_for(preparation: Preparation) -> Loaders:
 
 @lru_cache(maxsize=64)
 def config_of(file: SourceId) -> ModelConfig:
-    """What a checkpoint is, from its header.
+    """What a checkpoint is, from its header; a merge is what its first model is.
 
     Raises: ModelFileError. Cost: milliseconds, once for every state of a file.
     """
+    if isinstance(file, MergedId):
+        return config_of(file.inputs[0])
     with open_source(file.path) as checkpoint:
         return detect_checkpoint(checkpoint)

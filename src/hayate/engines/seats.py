@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,9 +29,14 @@ class Scratch:
 
     def like(self, tensor: Tensor) -> Tensor:
         """As large as `tensor`, of its type and where it is, contiguous; good until the next call."""
-        if len(self._bytes) < tensor.nbytes or self._bytes.device != tensor.device:
-            self._bytes = torch.empty(tensor.nbytes, dtype=torch.uint8, device=tensor.device)
-        return self._bytes[: tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+        return self.room(tensor.shape, tensor.dtype, tensor.device)
+
+    def room(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device = _HOST) -> Tensor:
+        """Contiguous memory; good until the next call."""
+        size_bytes = math.prod(shape) * dtype.itemsize
+        if len(self._bytes) < size_bytes or self._bytes.device != device:
+            self._bytes = torch.empty(size_bytes, dtype=torch.uint8, device=device)
+        return self._bytes[:size_bytes].view(dtype).view(tuple(shape))
 
 
 class Seat(Protocol):

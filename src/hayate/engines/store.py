@@ -177,8 +177,8 @@ class ModelStore:
         if not (isinstance(key.file, MergedId) and key.file.is_variant_of(before)):
             return None
         mixing = plan_mixing(key.file, before, config, is_vae=isinstance(part, AutoencoderKL))
-        shelf.drop(lambda kept: kept == used[0])  # it is not that any more, even if this is broken off
-        self._mixed.append(mix(mixing, part, dtypes))
+        with shelf.becoming(key):
+            self._mixed.append(mix(mixing, part, dtypes))
         return part
 
     def _networks(self, asked: EngineKey, *, is_ahead: bool = False) -> Networks:
@@ -233,6 +233,8 @@ class ModelStore:
         evaluated, kept = sum(each.evaluated for each in self._mixed), sum(each.kept for each in self._mixed)
         seconds = sum(each.seconds for each in self._mixed)
         detail = f"{evaluated} of {evaluated + kept} tensors evaluated in {1000 * seconds:.0f} ms, the others stayed"
+        if overflown := sum(each.overflown for each in self._mixed):
+            detail += f"; {overflown:,} numbers became infinite"
         return (Evidence(name="merge", requested="in place", active=True, detail=detail),)
 
 

@@ -42,6 +42,8 @@ from hayate.weights.folders import BUILT_IN
 FOLDER = "server"
 TIDY_EVERY = 200
 """Jobs."""
+TIDY_AFTER_S = 1.0
+"""So that it is in nobody's way at the start."""
 TRY_AGAIN_S = 1.0
 
 
@@ -306,7 +308,9 @@ class LocalDesk:
             self._has_changed.wait_for(lambda: self._running is None, grace_s)
 
     def _tidy_soon(self) -> None:
-        threading.Thread(target=self._tidy, name="tidying", daemon=True).start()
+        timer = threading.Timer(TIDY_AFTER_S, self._tidy)
+        timer.daemon = True
+        timer.start()
 
     def _tidy(self) -> None:
         import hayate.jobs.bodies  # noqa: F401 - so that the first job finds it loaded

@@ -15,7 +15,8 @@ from hayate.samplers.sigmas import resolve_schedule
 from hayate.settings import Settings
 from hayate.weights.builtin import builtin_model
 from hayate.weights.folders import find_lora, find_model
-from hayate.weights.merge_recipe import is_recipe, parse_recipe
+from hayate.weights.merge_recipe import Recipe
+from hayate.weights.recipes import full_recipe, recipe_named
 from hayate.weights.upscalers import find_upscaler
 
 MOST_NAME_CHARACTERS = 120
@@ -42,20 +43,21 @@ def check_request_names(request: TextToImage, settings: Settings) -> None:
 
 
 def check_model(name: str | None, settings: Settings) -> None:
-    """A model of the folder, the built-in one, or a merge of such. Raises: UnknownName, UsageError."""
+    """A model of the folder, the built-in one, or a merge of them, saved or not. Raises: UnknownName, UsageError."""
     if name is None:
         return
     try:
         find_registered(name, settings)
     except UnknownName:
-        if not is_recipe(name):
-            raise
-        check_recipe(name, settings)
+        _check_recipe(recipe_named(name, settings.models_dir, builtin_model(), allows_paths=False), settings)
 
 
 def check_recipe(text: str, settings: Settings) -> None:
-    """A merge whose models and LoRAs are all in the folders. Raises: UnknownName, UsageError."""
-    recipe = parse_recipe(text)
+    """A merge whose models and LoRAs are all in the folders. Raises: UnknownName, UsageError, ModelFileError."""
+    _check_recipe(full_recipe(text, settings.models_dir, builtin_model(), allows_paths=False), settings)
+
+
+def _check_recipe(recipe: Recipe, settings: Settings) -> None:
     for each in recipe.inputs:
         find_registered(each, settings)
     for each in recipe.loras:

@@ -41,7 +41,10 @@ BROKEN = 70
 
 def main(learn: Callable[[], Trade] | None = None) -> int:
     """Works until the input ends; `learn` gives what it can do, by default what there is."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to answer
+    # Ctrl-C and a service's stop reach every process of the group; they are the server's to answer, which closes the
+    # pipe when the running job has had its time. Handlers, unlike SIG_IGN, are not inherited by what is started here.
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: None)
     if hasattr(os, "nice"):
         os.nice(NICE)
     channel = Channel.of_this_process()

@@ -7,11 +7,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from hayate.errors import MissingDependency, OutputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PARAMETERS = "parameters"
 """Key of A1111's text in a PNG."""
@@ -103,7 +104,7 @@ def encode_png(image: np.ndarray, texts: PictureTexts) -> bytes:
     """
     from PIL import Image, PngImagePlugin
 
-    assert image.dtype == np.uint8
+    assert image.dtype == "uint8"
     assert image.ndim == 3
     assert image.shape[2] == 3
     chunks = PngImagePlugin.PngInfo()

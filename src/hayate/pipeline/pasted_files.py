@@ -13,7 +13,8 @@ from hayate.settings import Settings
 from hayate.weights.builtin import builtin_model
 from hayate.weights.folders import BUILT_IN, model_files, title_and_hash
 from hayate.weights.hashes import file_sha256, known_sha256, legacy_hash
-from hayate.weights.merged import MergedModel, find_source, is_recipe, source_hash
+from hayate.weights.merged import MergedModel, find_source, source_hash
+from hayate.weights.recipes import is_recipe
 
 LEGACY_DIGITS = 8
 HIRES_MODEL = "hires.model"

@@ -17,7 +17,6 @@ from hayate.jobs.desk import Desk
 from hayate.server.extension_routes import PREFIX, ExtensionRoutes
 from hayate.server.failures import FailureDoor, install_failures
 from hayate.server.late_routes import LateRoutes, MakesLateRoutes
-from hayate.server.library import Library
 from hayate.server.lifecycle import Lifecycle
 from hayate.server.metrics import CountsRequests, Metrics
 from hayate.server.openapi import openapi_document
@@ -60,13 +59,12 @@ def create_app(
     app.state.thumbnails = Thumbnails()
     app.state.metrics = Metrics(desk)
     app.state.preferences = Preferences(settings.data_dir / "server", settings)
-    app.state.library = Library(settings)
     install_failures(app)
     _add_routes(app, _early_routers(desk, settings, options))
     app.mount(PREFIX, ExtensionRoutes())
 
     def add_late() -> None:
-        _add_routes(app, _late_routers(desk, settings, options, app.state.preferences))
+        _add_routes(app, _late_routers(app, desk, settings, options))
 
     app.state.late_routes = LateRoutes(add_late)
     _add_guards(app, options)
@@ -81,24 +79,33 @@ def _add_routes(app: FastAPI, routers: Iterable[APIRouter]) -> None:
 
 
 def _early_routers(desk: Desk, settings: Settings, options: ServeOptions) -> Iterator[APIRouter]:
-    """The page, and what it asks for."""
-    from hayate.server.v1.router import v1_router
+    """The page, and whether the server lives."""
+    from hayate.server.v1 import health
 
-    yield v1_router()
+    yield health.router
     if options.has_page:
-        from hayate.server.ui import ui_router
+        from hayate.server.ui.front import front_router
 
-        yield ui_router(desk, settings, options)
+        yield front_router(desk, settings, options.theme)
 
 
-def _late_routers(
-    desk: Desk, settings: Settings, options: ServeOptions, preferences: Preferences
-) -> Iterator[APIRouter]:
+def _late_routers(app: FastAPI, desk: Desk, settings: Settings, options: ServeOptions) -> Iterator[APIRouter]:
+    """The APIs, and what the page's tabs ask for when they are opened."""
     from hayate.server.a1111 import a1111_router
     from hayate.server.documentation import documentation_router
+    from hayate.server.library import Library
+    from hayate.server.v1.router import v1_router
 
-    yield a1111_router(desk, settings, options, preferences)
+    app.state.library = Library(settings)
+    yield v1_router()
+    yield a1111_router(desk, settings, options, app.state.preferences)
     yield documentation_router()
+    if options.has_page:
+        from hayate.server.ui.router import ui_router
+        from hayate.server.ui.tools import tools_router
+
+        yield ui_router(settings)
+        yield tools_router(desk, settings)
 
 
 def _add_guards(app: FastAPI, options: ServeOptions) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -54,6 +55,8 @@ class FailureDoor:
 
         try:
             await self.app(scope, receive, send_noting)
+        except ClientDisconnect:
+            return  # in the middle of its own request: nobody is left to answer
         except Exception as error:  # noqa: BLE001 - the door of the server
             where = save_traceback(error)
             said = f"unexpected {type(error).__name__}: {clip(str(error), 300)}"

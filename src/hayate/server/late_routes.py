@@ -1,4 +1,4 @@
-"""Routes that are made when they are first asked for: A1111's API would keep the page waiting for 0.1 s."""
+"""Routes that are made when they are first asked for: those of the APIs would keep the page waiting for 0.3 s."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-EARLY = ("/static/", "/ui/", "/v1/", "/healthz", "/readyz", "/metrics")
-"""What the page needs, and who watches over the process; so does the page itself."""
+EARLY = ("/static/", "/healthz", "/readyz", "/metrics", "/ui/status")
+"""What a browser loads with the page, and who watches over the process; the page itself is early too."""
 
 
 class LateRoutes:

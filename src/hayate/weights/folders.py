@@ -16,6 +16,8 @@ from hayate.weights.read import read_header
 READABLE = frozenset({".safetensors"})
 REFUSED = frozenset({".ckpt", ".pt", ".pth", ".bin"})
 """Listed with the reason why they are not opened; what decides is the content, not this extension."""
+RECIPES = frozenset({".recipe"})
+"""Texts that say how a model is merged of others."""
 
 BUILT_IN = "built-in"
 """The name of the small model that comes with Hayate."""
@@ -62,11 +64,12 @@ def find_model(name: str, folder: Path, built_in: Path | None = None, *, allows_
 
     A name never leads out of the folder. Only the path of an existing file and the user's own links do, where
     `allows_paths`: on the command line, never for a server's callers.
-    Raises: UnknownName, which lists the nearest names; UsageError for a name that several files share.
+    Raises: UnknownName, which lists the nearest names of models and recipes; UsageError for a name that several files
+    share.
     """
     if name == BUILT_IN and built_in is not None:
         return built_in
-    if allows_paths and (path := _as_path(name)) is not None:
+    if allows_paths and (path := _as_path(name)) is not None and path.suffix.lower() not in RECIPES:
         return path
     files = dict(_files(folder, follows_links=allows_paths))
     title = _TITLE.fullmatch(name)
@@ -76,7 +79,33 @@ def find_model(name: str, folder: Path, built_in: Path | None = None, *, allows_
             raise UsageError(f"{clip(wanted)!r} is the name of several models", hint=f"choose {' or '.join(matches)}")
         if matches:
             return _check_inside(files[matches[0]], None if allows_paths else folder.resolve())
-    raise UnknownName("model", name, [*files, *([BUILT_IN] if built_in else [])])
+    raise unknown_model(name, folder, built_in, follows_links=allows_paths)
+
+
+def unknown_model(name: str, folder: Path, built_in: Path | None = None, *, follows_links: bool = True) -> UnknownName:
+    """The error for a name that nothing in `folder` has."""
+    found = (name for name, _ in _files(folder, follows_links))
+    known = [*found, *([BUILT_IN] if built_in else []), *recipe_files(folder, follows_links=follows_links)]
+    return UnknownName("model", name, known)
+
+
+def recipe_files(folder: Path, *, follows_links: bool = True) -> dict[str, Path]:
+    """The saved recipes in `folder` and below, by their names without the extension."""
+    return {_stem(name): path for name, path in _files(folder, follows_links, RECIPES)}
+
+
+def find_recipe(name: str, folder: Path, *, allows_paths: bool = True) -> Path | None:
+    """The saved recipe that `name` means, by the rules of `find_model`; None where there is none.
+
+    Raises: UsageError for a name that several files share.
+    """
+    if allows_paths and Path(name).suffix.lower() in RECIPES and (path := _as_path(name)) is not None:
+        return path
+    files = dict(_files(folder, allows_paths, RECIPES))
+    matches = _matches(name, files)
+    if len(matches) > 1:
+        raise UsageError(f"{clip(name)!r} is the name of several recipes", hint=f"choose {' or '.join(matches)}")
+    return _check_inside(files[matches[0]], None if allows_paths else folder.resolve()) if matches else None
 
 
 def title_and_hash(text: str) -> tuple[str, str]:
@@ -114,7 +143,7 @@ def _as_path(name: str) -> Path | None:
     """`name` as the path of an existing file or folder; a bare file name must have a model's extension."""
     try:
         path = Path(name).expanduser()
-        is_path = path.exists() and (len(path.parts) > 1 or path.suffix.lower() in READABLE | REFUSED)
+        is_path = path.exists() and (len(path.parts) > 1 or path.suffix.lower() in READABLE | REFUSED | RECIPES)
     except (OSError, ValueError, RuntimeError):  # too long, a NUL inside, or an unknown ~user
         return None
     return path if is_path else None
@@ -137,7 +166,9 @@ def _stem(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def _files(folder: Path, follows_links: bool) -> Iterator[tuple[str, Path]]:
+def _files(
+    folder: Path, follows_links: bool, suffixes: frozenset[str] = READABLE | REFUSED
+) -> Iterator[tuple[str, Path]]:
     """Name and path of every model file in `folder` and below, and of the links out of it that are not followed."""
     found: list[Path] = []
     root = folder.resolve()
@@ -146,7 +177,7 @@ def _files(folder: Path, follows_links: bool) -> Iterator[tuple[str, Path]]:
         # A link can lead back to a folder above it: each real folder is entered once.
         folders[:] = [inner for inner in folders if inner[0] != "." and _is_new(Path(parent, inner).resolve(), seen)]
         links_out = [] if follows_links else [inner for inner in folders if _leads_out(Path(parent, inner), root)]
-        models = [name for name in names if name[0] != "." and Path(name).suffix.lower() in READABLE | REFUSED]
+        models = [name for name in names if name[0] != "." and Path(name).suffix.lower() in suffixes]
         found += [Path(parent, name) for name in models + links_out]
     yield from sorted((path.relative_to(folder).as_posix(), path) for path in found)
 

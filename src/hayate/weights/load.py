@@ -94,7 +94,12 @@ def _matching(
     """The file's tensor for each parameter of the module, checked one by one before anything is changed."""
     wanted = dict(module.named_parameters())
     _refuse_extra(wanted, checkpoint, prefix)
-    return {name: _fitting(checkpoint, prefix + name, like, dtype) for name, like in wanted.items()}
+    there = [name for name, like in wanted.items() if _is_there(checkpoint, prefix + name, like)]
+    found = dict(zip(there, checkpoint.get_all([prefix + name for name in there], dtype), strict=True))
+    return {
+        name: _viewed(found[name], like.shape) if name in found else torch.empty(like.shape, dtype=like.dtype)
+        for name, like in wanted.items()
+    }
 
 
 def _refuse_extra(wanted: Mapping[str, Tensor], checkpoint: Checkpoint, prefix: str) -> None:
@@ -106,17 +111,9 @@ def _refuse_extra(wanted: Mapping[str, Tensor], checkpoint: Checkpoint, prefix: 
             )
 
 
-def _fitting(checkpoint: Checkpoint, name: str, like: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """The tensor called `name`, viewed in the shape of `like` where only 1×1 kernels differ."""
-    if not _is_there(checkpoint, name, like):
-        return torch.empty(like.shape, dtype=like.dtype)
-    tensor = checkpoint.get_as(name, dtype)
-    if not tensor.is_floating_point():
-        raise TensorMismatch(
-            f"{checkpoint.path}: tensor {name!r} holds {checkpoint.tensors[name].dtype}, not floating-point numbers",
-            hint="use a file that is not quantised",
-        )
-    return tensor if tensor.shape == like.shape else tensor.view(like.shape)
+def _viewed(tensor: Tensor, shape: torch.Size) -> Tensor:
+    """`tensor` in the shape of its place, where only 1×1 kernels differ."""
+    return tensor if tensor.shape == shape else tensor.view(shape)
 
 
 def _is_there(checkpoint: Checkpoint, name: str, like: Tensor) -> bool:
@@ -135,6 +132,11 @@ def _is_there(checkpoint: Checkpoint, name: str, like: Tensor) -> bool:
         raise TensorMismatch(
             f"{checkpoint.path}: tensor {name!r} has shape {list(shape)}, not {list(like.shape)}",
             hint="the file is damaged or of another architecture",
+        )
+    if not checkpoint.tensors[name].is_float:
+        raise TensorMismatch(
+            f"{checkpoint.path}: tensor {name!r} holds {checkpoint.tensors[name].dtype}, not floating-point numbers",
+            hint="use a file that is not quantised",
         )
     return True
 

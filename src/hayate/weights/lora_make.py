@@ -189,8 +189,11 @@ def _difference(a: Source, b: Source, place: Place) -> Tensor:
     """B − A of one layer. Shapes: those of the place, float64. Raises: TensorMismatch."""
     text = a.config.text
     name = (UNET_PREFIX if place.network == 0 else text[place.network - 1].prefix) + place.weight
-    pair = [_rows(source, name, place) for source in (a, b)]
-    return pair[1] - pair[0]
+    before, after = (_rows(source, name, place) for source in (a, b))
+    difference = after.double()
+    for row, own in zip(difference, before, strict=True):  # one by one: no second copy in float64
+        row.sub_(own)
+    return difference
 
 
 def _rows(source: Source, name: str, place: Place) -> Tensor:
@@ -204,7 +207,7 @@ def _rows(source: Source, name: str, place: Place) -> Tensor:
         shapes = f"{list(tensor.shape)}, not {list(place.shape)}"
         hint = "compare models of one architecture"
         raise TensorMismatch(f"{source.checkpoint.path}: tensor {name!r} has shape {shapes}", hint=hint)
-    return tensor.double().reshape(place.shape)
+    return tensor.reshape(place.shape)
 
 
 def _layer(name: str, place: Place, up: Tensor, down: Tensor) -> dict[str, Tensor]:

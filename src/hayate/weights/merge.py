@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,6 +20,7 @@ from hayate.models.config import ModelConfig
 from hayate.weights import merge_methods as methods
 from hayate.weights.detect import UNET_PREFIX, VAE_PREFIX
 from hayate.weights.lora import read_adapter
+from hayate.weights.merge_blend import blend, count_overflown, one_thread_each, spread
 from hayate.weights.merge_inputs import (
     Source,
     check_families,
@@ -28,12 +32,18 @@ from hayate.weights.merge_inputs import (
     source_of,
 )
 from hayate.weights.merge_methods import Span
+from hayate.weights.merge_program import Blender, Work, program_of
 from hayate.weights.merge_recipe import Blend, Model, Node, Recipe, WithLoras
-from hayate.weights.merge_steps import Edit, Edited, Leaf, Mix, Step, compute_into, computed, value_of
+from hayate.weights.merge_rows import column_sums, value_of, windows
+from hayate.weights.merge_steps import Edit, Edited, Leaf, Mix, Step, shape_of
+from hayate.weights.narrowing import Loss
 from hayate.weights.read import TORCH_DTYPES, open_checkpoint
 from hayate.weights.write import Entry, dtype_code, write_safetensors
 
 Edits = Mapping[WithLoras, Mapping[str, tuple[Edit, ...]]]
+_AHEAD = 2
+"""Batches of tensors that are computed while another is written."""
+_BATCH_BYTES = 1 << 22
 _OF_SOME = frozenset({"ties", "dare"})
 """Ways that mix as many models as have a tensor."""
 
@@ -49,8 +59,12 @@ class Merge:
     """The result's tensors, A's first."""
     notes: tuple[str, ...]
     edits: Edits
+    blend: Blender = blend
+    """Who computes what is sums and differences number by number."""
     spans: dict[Blend, Span] = field(default_factory=dict)
     """The ranges of similarities that were measured."""
+    overflown: dict[str, int] = field(default_factory=dict)
+    """How many finite numbers of which tensors became infinite by rounding."""
 
     @property
     def first(self) -> Source:
@@ -61,6 +75,13 @@ class Merge:
     def config(self) -> ModelConfig:
         return self.first.config
 
+    def losses(self) -> list[Loss]:
+        """What rounding cost the tensors that were made."""
+        return [
+            Loss(name=name, overflown=count, vanished=0, numbers=math.prod(self.shape(name)))
+            for name, count in self.overflown.items()
+        ]
+
     def shape(self, name: str) -> tuple[int, ...]:
         return info_of(name, self.sources).shape
 
@@ -69,23 +90,54 @@ class Merge:
         own = getattr(torch, TORCH_DTYPES[info_of(name, self.sources).dtype])
         return wanted if wanted is not None and own.is_floating_point else own
 
-    @torch.no_grad()
     def get(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
-        """The merged tensor called `name`.
-
-        Cost: no copy for a tensor that is some input's own; else its time, and memory for a few of its size where the
-        way to merge needs the whole tensor at once.
-        """
-        return computed(self._step(name), self.dtype(name, dtype), self.shape(name))
+        """The merged tensor called `name`, as `get_all` gives it."""
+        return self.get_all([name], dtype)[0]
 
     @torch.no_grad()
-    def fill(self, name: str, place: Tensor) -> None:
-        """Makes the merged tensor called `name` in `place`, contiguous and of as many numbers, without a copy."""
-        compute_into(self._step(name), place)
+    def get_all(self, names: Sequence[str], dtype: torch.dtype | None = None) -> list[Tensor]:
+        """The merged tensors of these names, with floating-point numbers in `dtype` where it is given.
+
+        Cost: no copy for a tensor that is some input's own; else as `fill`, and memory for the results.
+        """
+        found: dict[str, Tensor] = {}
+        wanted: list[tuple[str, Step, Tensor]] = []
+        for name in names:
+            own, step = self.dtype(name, dtype), self._step(name)
+            if isinstance(step, Leaf) and step.tensor.dtype == own:
+                found[name] = step.tensor.reshape(self.shape(name))
+            else:
+                found[name] = torch.empty(self.shape(name), dtype=own)
+                wanted.append((name, step, found[name]))
+        self._fill(wanted)
+        return [found[name] for name in names]
+
+    @torch.no_grad()
+    def fill(self, places: Iterable[tuple[str, Tensor]]) -> None:
+        """Makes merged tensors in their places, each contiguous, on the host, and of as many numbers.
+
+        Cost: no memory but the caches' where each number depends on those at its own place only; else a few tensors
+        for each thread.
+        """
+        self._fill([(name, self._step(name), place) for name, place in places])
+
+    def _fill(self, wanted: Sequence[tuple[str, Step, Tensor]]) -> None:
+        works, whole = {}, []
+        for name, step, place in wanted:
+            program = program_of(step, place.numel())
+            if program is None:
+                whole.append((name, step, place))
+            else:
+                works[name] = Work(program=program, place=place)
+        self._count(zip(works, self.blend(list(works.values())), strict=True))
+        self._count(spread(_fill_whole, whole))
+
+    def _count(self, found: Iterable[tuple[str, int]]) -> None:
+        self.overflown.update((name, count) for name, count in found if count)
 
     def _step(self, name: str) -> Step:
         if is_copied(name, info_of(name, self.sources)):
-            return Leaf(tensor=next(source.get(name) for source in self.sources.values() if name in source.names))
+            return Leaf(source=next(each for each in self.sources.values() if name in each.names), name=name)
         step = self._resolve(self.recipe.root, name)
         assert step is not None, name
         return step
@@ -94,7 +146,7 @@ class Merge:
         """What a node does for one tensor; None where no input of it has the tensor."""
         if isinstance(node, Model):
             source = self.sources[node.name]
-            return Leaf(tensor=source.get(name)) if name in source.names else None
+            return Leaf(source=source, name=name) if name in source.names else None
         if isinstance(node, WithLoras):
             part = self._resolve(node.part, name)
             edits = self.edits[node].get(name, ())
@@ -125,17 +177,16 @@ class Merge:
             steps = [self._resolve(part, name) for part in node.parts]
             if any(step is None for step in steps):
                 continue
-            a, b = (value_of(step) for step in steps if step is not None)
-            if a.dim() == 0:
-                continue
-            a = a[:, : b.shape[1]] if a.dim() == b.dim() == 4 else a  # of an inpainting model
-            b = b.reshape(a.shape)
-            is_a = node.calc == "cosineA"
-            yield methods.column_cosines(a, b) if is_a else methods.similarities(a, b, is_normalised=False)
+            sums = column_sums([step for step in steps if step is not None])
+            if sums is not None:
+                is_a = node.calc == "cosineA"
+                yield methods.column_cosines(sums) if is_a else methods.similarities(sums, is_normalised=False)
 
 
 @contextmanager
-def open_merge(recipe: Recipe, find: Callable[[str], Path], find_lora: Callable[[str], Path]) -> Iterator[Merge]:
+def open_merge(
+    recipe: Recipe, find: Callable[[str], Path], find_lora: Callable[[str], Path], blend: Blender = blend
+) -> Iterator[Merge]:
     """The merge that a recipe stands for; `find` and `find_lora` give the files of names.
 
     Raises: what they raise; ModelFileError; TensorMismatch, UsageError for models that can't be mixed, before anything
@@ -143,10 +194,12 @@ def open_merge(recipe: Recipe, find: Callable[[str], Path], find_lora: Callable[
     """
     with ExitStack() as stack:
         sources = {name: source_of(stack.enter_context(open_checkpoint(find(name)))) for name in recipe.inputs}
-        yield prepare_merge(recipe, sources, {name: find_lora(name) for name in recipe.loras})
+        yield prepare_merge(recipe, sources, {name: find_lora(name) for name in recipe.loras}, blend)
 
 
-def prepare_merge(recipe: Recipe, sources: Mapping[str, Source], loras: Mapping[str, Path]) -> Merge:
+def prepare_merge(
+    recipe: Recipe, sources: Mapping[str, Source], loras: Mapping[str, Path], blend: Blender = blend
+) -> Merge:
     """The merge of sources that are open; LoRAs by their names in the recipe. Raises: as `open_merge`."""
     sources = {name: sources[name] for name in recipe.inputs}
     config = sources[recipe.inputs[0]].config
@@ -154,7 +207,8 @@ def prepare_merge(recipe: Recipe, sources: Mapping[str, Source], loras: Mapping[
     notes = list(check_families(sources))
     names = names_of(recipe.root, sources)
     for name in names:
-        if not is_copied(name, info_of(name, sources)):
+        infos = [info for source in sources.values() if (info := source.info(name)) is not None]
+        if len({info.shape for info in infos}) > 1 and not is_copied(name, infos[0]):
             check_shape(recipe.root, name, sources)
     edits, lora_notes = _edits(recipe.root, config, loras)
     return Merge(
@@ -163,6 +217,7 @@ def prepare_merge(recipe: Recipe, sources: Mapping[str, Source], loras: Mapping[
         names=names,
         notes=(*notes, *missing_notes(sources, names), *lora_notes),
         edits=edits,
+        blend=blend,
     )
 
 
@@ -178,7 +233,7 @@ def write_merge(
     """Writes the merged model; without `dtype` each tensor keeps A's.
 
     Raises: OutputError, also for a path that is one of the inputs.
-    Cost: memory for two tensors and for what lies between.
+    Cost: memory for three tensors, or three batches of small ones, and for what lies between.
     """
     if path.resolve() in {source.checkpoint.path.resolve() for source in merge.sources.values()}:
         raise OutputError(f"{path} is one of the models to merge", hint="choose another name")
@@ -187,8 +242,8 @@ def write_merge(
     entries = [Entry(name=name, dtype=dtype_code(wanted[name]), shape=merge.shape(name)) for name in names]
     sizes = {entry.name: entry.size_bytes for entry in entries}
     whole, done = sum(sizes.values()) or 1, 0
-    with ThreadPoolExecutor(1, thread_name_prefix="merge") as worker:
-        ahead = _ahead(worker, names, lambda name: merge.get(name, dtype))
+    with one_thread_each(torch.get_num_threads()) as workers:
+        ahead = _ahead(workers, _batches(names, sizes), lambda batch: merge.get_all(batch, dtype))
 
         def produce(name: str) -> Tensor:
             nonlocal done
@@ -224,6 +279,19 @@ def _lora_nodes(node: Node) -> Iterator[WithLoras]:
         yield from _lora_nodes(part)
 
 
+def _fill_whole(wanted: tuple[str, Step, Tensor]) -> tuple[str, int]:
+    """Makes a tensor of which each number depends on others as well; its name, and how many became infinite."""
+    name, step, place = wanted
+    value, overflown = value_of(step), 0
+    shape = shape_of(step)
+    target = place.view(shape)
+    for rows in windows(shape):
+        part = value(rows)
+        target[rows if shape else ...].copy_(part)
+        overflown += count_overflown(part, target[rows if shape else ...])
+    return name, overflown
+
+
 def _alone(node: Blend, ratios: Sequence[float], name: str) -> int | None:
     """Which part alone a blend is for this tensor; None where it is more."""
     if node.calc.startswith("cosine"):
@@ -235,12 +303,24 @@ def _alone(node: Blend, ratios: Sequence[float], name: str) -> int | None:
     return 1 if (node.method, node.calc) in {("merge", "normal"), ("slerp", "normal")} and ratios[0] == 1 else None
 
 
-def _ahead(worker: ThreadPoolExecutor, names: Sequence[str], make: Callable[[str], Tensor]) -> Iterator[Tensor]:
-    """The tensors in order, each computed while the one before it is written."""
-    coming = worker.submit(make, names[0]) if names else None
-    for following in [*names[1:], None]:
-        assert coming is not None
-        tensor = coming.result()
-        coming = None if following is None else worker.submit(make, following)
-        yield tensor
-        del tensor
+def _batches(names: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
+    """The names in order, so many together that threads need not hand over every bias by itself."""
+    batch: list[str] = []
+    for name in names:
+        batch.append(name)
+        if sum(sizes[each] for each in batch) >= _BATCH_BYTES:
+            yield batch
+            batch = []
+    yield batch
+
+
+def _ahead(
+    workers: ThreadPoolExecutor, batches: Iterator[list[str]], make: Callable[[list[str]], list[Tensor]]
+) -> Iterator[Tensor]:
+    """The tensors in order, the next ones computed while one is written."""
+    coming = deque(workers.submit(make, batch) for batch in islice(batches, _AHEAD))
+    while coming:
+        tensors = deque(coming.popleft().result())
+        coming += (workers.submit(make, batch) for batch in islice(batches, 1))
+        while tensors:
+            yield tensors.popleft()

@@ -10,8 +10,11 @@ import torch
 
 from hayate.errors import UnknownName
 from hayate.weights.merge import open_merge, write_merge
+from hayate.weights.merge_blend import blend
 from hayate.weights.merge_metadata import merge_metadata
+from hayate.weights.merge_program import Blender
 from hayate.weights.merge_recipe import Recipe
+from hayate.weights.narrowing import summary
 from hayate.weights.write import check_room
 
 DTYPES = ("keep", "fp16", "bf16", "fp32")
@@ -26,6 +29,8 @@ class Places:
     find_lora: Callable[[str], Path]
     cache_dir: Path
     """Where hashes are remembered."""
+    blend: Blender = blend
+    """Who computes."""
 
 
 def write_recipe(
@@ -43,9 +48,15 @@ def write_recipe(
     Raises: UnknownName, UsageError, ModelFileError, OutputError.
     """
     check_room(path, 0, may_replace=may_replace)  # before files are read for their hashes
-    with open_merge(recipe, places.find, places.find_lora) as merged:
+    with open_merge(recipe, places.find, places.find_lora, places.blend) as merged:
         metadata = merge_metadata(merged, path.stem, dtype, places.cache_dir)
         write_merge(merged, path, dtype=dtype, metadata=metadata, may_replace=may_replace, on_share=on_share)
+        return (*merged.notes, *summary(merged.losses()))
+
+
+def check_merge(recipe: Recipe, places: Places) -> tuple[str, ...]:
+    """What is to be said of a merge before it is made. Raises: UnknownName, UsageError, ModelFileError."""
+    with open_merge(recipe, places.find, places.find_lora) as merged:
         return merged.notes
 
 

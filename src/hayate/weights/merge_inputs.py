@@ -14,7 +14,7 @@ from hayate.models.config import ModelConfig
 from hayate.weights.detect import UNET_PREFIX, detect
 from hayate.weights.header import TensorInfo
 from hayate.weights.merge_recipe import Model, Node, WithLoras
-from hayate.weights.read import Checkpoint
+from hayate.weights.read import Checkpoint, Extent
 
 CONV_IN = UNET_PREFIX + "input_blocks.0.0.weight"
 LATENT_CHANNELS = 4
@@ -40,6 +40,9 @@ class Source:
     def get(self, name: str) -> Tensor:
         return self.checkpoint.get(self.names[name])
 
+    def extent(self, name: str) -> Extent:
+        return self.checkpoint.extent(self.names[name])
+
 
 def source_of(checkpoint: Checkpoint) -> Source:
     """An opened model as an input. Raises: ModelFileError."""
@@ -58,8 +61,7 @@ def is_copied(name: str, info: TensorInfo) -> bool:
 
     Source: A1111 behaviour, which merges names with "model" in them and leaves CLIP's positions.
     """
-    is_float = info.dtype.startswith(("F", "BF"))
-    return not is_float or "model" not in name or name.endswith("position_ids") or math.prod(info.shape) == 0
+    return not info.is_float or "model" not in name or name.endswith("position_ids") or math.prod(info.shape) == 0
 
 
 def names_of(node: Node, sources: Mapping[str, Source]) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ import torch
 from hayate.weights.hashes import file_sha256, legacy_hash
 from hayate.weights.merge import Merge
 from hayate.weights.merge_recipe import METHODS, Blend
+from hayate.weights.recipes import MODELS, RECIPE, loaded
 
-RECIPE, MODELS = "sd_merge_recipe", "sd_merge_models"
 _KEPT = ("hayate.config", "modelspec.architecture", "modelspec.prediction_type")
 """What tells the architecture, which is A's."""
 _RANKS = ("primary", "secondary", "tertiary")
@@ -34,9 +34,9 @@ def merge_metadata(
         models[hashes[model]] = {
             "name": source.checkpoint.path.name,
             "legacy_hash": legacy_hash(source.checkpoint.path),
-            RECIPE: _loaded(said.get(RECIPE)),
+            RECIPE: loaded(said.get(RECIPE)),
         }
-        if isinstance(before := _loaded(said.get(MODELS)), dict):
+        if isinstance(before := loaded(said.get(MODELS)), dict):
             models |= {key: value for key, value in before.items() if key not in models}
     recipe = _recipe(merge, name, dtype, tuple(hashes.values()))
     texts = {RECIPE: recipe, MODELS: models}
@@ -70,11 +70,3 @@ def _portable(merge: Merge) -> str:
         if "/" in name or "\\" in name:
             text = text.replace(name, name.replace("\\", "/").rpartition("/")[2])
     return text
-
-
-def _loaded(text: str | None) -> Any:
-    """What an input's own metadata says; a text that is no JSON says nothing."""
-    try:
-        return None if text is None else json.loads(text)
-    except (ValueError, RecursionError):
-        return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -59,9 +59,14 @@ def train_difference(a: Tensor, b: Tensor, c: Tensor, alpha: float) -> Tensor:
 
     Source: SuperMerger's calcmode_en.md, "trainDifference", and its behaviour for the numbers.
     """
+    return trained(a, b, c, TRAIN_GAIN * alpha)
+
+
+def trained(a: Tensor, b: Tensor, c: Tensor, gain: float) -> Tensor:
+    """A + gain·(B − C)·|B − A| / (|B − C| + |B − A|), where 0/0 is 0."""
     difference, distance = b - c, (b - a).abs()
     share = distance / (difference.abs() + distance)
-    return torch.add(a, difference.mul_(share.nan_to_num_(0.0)), alpha=TRAIN_GAIN * alpha)
+    return torch.add(a, difference.mul_(share.nan_to_num_(0.0)), alpha=gain)
 
 
 def extract(a: Tensor, b: Tensor, c: Tensor, alpha: float, *, beta: float, gamma: float) -> Tensor:
@@ -76,28 +81,40 @@ def extract(a: Tensor, b: Tensor, c: Tensor, alpha: float, *, beta: float, gamma
     return a + torch.lerp(first, second, alpha) * torch.lerp(common, 1 - common, beta)
 
 
-def divided(a: Tensor, b: Tensor, alpha: float, beta: float, dim: int) -> Tensor:
-    """A with a share α of its slices from B, from the share β on; what goes beyond the end begins again at the start.
+def divided(a: Tensor, b: Tensor, part: range, is_b_inside: bool, dim: int) -> Tensor:
+    """A outside a part along `dim` and B inside, or the other way round."""
+    outer, inner = (a, b) if is_b_inside else (b, a)
+    merged = outer.clone()
+    merged.narrow(dim, part.start, len(part)).copy_(inner.narrow(dim, part.start, len(part)))
+    return merged
+
+
+def division(size: int, alpha: float, beta: float) -> tuple[range, bool]:
+    """The part of a tensor that is B's, a share α from the share β on; where that goes beyond the end and begins again
+    at the start, the part that is not.
 
     Source: SuperMerger's calcmode_en.md, "tensor".
     """
-    size, end = a.shape[dim], alpha + beta
+    end = alpha + beta
     inside = end <= 1
     start, stop = (int(size * beta), int(size * end)) if inside else (int(size * (end - 1)), int(size * beta))
-    outer, inner = (a, b) if inside else (b, a)
-    merged = outer.clone()
-    merged.narrow(dim, start, stop - start).copy_(inner.narrow(dim, start, stop - start))
-    return merged
+    return range(start, stop), inside
 
 
 def tensor_rows(a: Tensor, b: Tensor, alpha: float, beta: float) -> Tensor:
     """`divided` by outputs: SuperMerger's `tensor`."""
-    return divided(a, b, alpha, beta, 0)
+    return divided(a, b, *division(a.shape[0], alpha, beta), 0)
 
 
 def tensor_columns(a: Tensor, b: Tensor, alpha: float, beta: float) -> Tensor:
     """`divided` by inputs where there are more than 100: SuperMerger's `tensor2`."""
-    return divided(a, b, alpha, beta, 1 if a.dim() > 1 and a.shape[1] > TENSOR2_COLUMNS else 0)
+    dim = 1 if has_columns(a.shape) else 0
+    return divided(a, b, *division(a.shape[dim], alpha, beta), dim)
+
+
+def has_columns(shape: Sequence[int]) -> bool:
+    """Whether `tensor2` divides such tensors by inputs."""
+    return len(shape) > 1 and shape[1] > TENSOR2_COLUMNS
 
 
 def cosine_a(a: Tensor, b: Tensor, alpha: float, span: Span) -> Tensor:
@@ -106,26 +123,39 @@ def cosine_a(a: Tensor, b: Tensor, alpha: float, span: Span) -> Tensor:
     k = clip((s − low) / (high − low) − |α|, 0, 1) for each column's s, of `similarities`.
     Source: SuperMerger's calcmode_en.md, "cosineA/cosineB", and its behaviour for the numbers.
     """
-    return _by_similarity(a, b, abs(alpha), span, similarities(a, b, is_normalised=True))
+    return torch.lerp(b, a, shares(similarities(column_sums(a, b), is_normalised=True), abs(alpha), span).expand_as(a))
 
 
 def cosine_b(a: Tensor, b: Tensor, alpha: float, span: Span) -> Tensor:
     """As `cosine_a`, by the similarity of the tensors as they are: B's structure, A's details."""
-    return _by_similarity(a, b, alpha, span, similarities(a, b, is_normalised=False))
+    return torch.lerp(b, a, shares(similarities(column_sums(a, b), is_normalised=False), alpha, span).expand_as(a))
 
 
-def similarities(a: Tensor, b: Tensor, *, is_normalised: bool) -> Tensor:
-    """For each column the mean of its cosine and of the whole tensor's. Shapes: [n, …] → […]."""
-    columns = column_cosines(a, b)
+def column_sums(a: Tensor, b: Tensor) -> Tensor:
+    """Σa·b, Σa² and Σb² of each column; those of some rows add up to those of all. Shapes: [n, …] → [3, …], float64."""
+    return torch.stack([(x * y).sum(0, dtype=torch.float64) for x, y in ((a, b), (a, a), (b, b))])
+
+
+def similarities(sums: Tensor, *, is_normalised: bool) -> Tensor:
+    """For each column the mean of its cosine and of the whole tensor's, by the `column_sums`. Shapes: [3, …] → […]."""
+    parts = sums
     if is_normalised:
-        a, b = (each / torch.linalg.vector_norm(each, dim=0).clamp_min(NORM_FLOOR) for each in (a, b))
-    return (columns + _cosine(a, b)) / 2
+        first, second = sums[1:].sqrt().clamp_min(NORM_FLOOR)
+        parts = sums / torch.stack([first * second, first * first, second * second])
+    dot, first, second = (float(each.sum()) for each in parts)
+    return (column_cosines(sums) + dot / max(math.sqrt(first * second), NORM_FLOOR)) / 2
 
 
-def column_cosines(a: Tensor, b: Tensor) -> Tensor:
-    """The cosine of each column with its counterpart. Shapes: [n, …] → […]."""
-    norms = torch.linalg.vector_norm(a, dim=0) * torch.linalg.vector_norm(b, dim=0)
-    return (a * b).sum(0) / norms.clamp_min(NORM_FLOOR)
+def column_cosines(sums: Tensor) -> Tensor:
+    """The cosine of each column with its counterpart, by the `column_sums`. Shapes: [3, …] → […]."""
+    return (sums[0] / (sums[1] * sums[2]).sqrt().clamp_min(NORM_FLOOR)).float()
+
+
+def shares(found: Tensor, alpha: float, span: Span) -> Tensor:
+    """How much of A there is in each column of a cosine merge."""
+    low, high = span
+    share = (found - low) / (high - low) if high > low else torch.ones_like(found)
+    return (share - alpha).clamp_(0, 1)
 
 
 def similarity_span(found: Sequence[Tensor]) -> Span:
@@ -145,7 +175,14 @@ def ties(a: Tensor, others: Sequence[Tensor], alpha: float, keep: float) -> Tens
     `keep` is the share of numbers kept, tensor by tensor.
     Source: Yadav et al. 2023 (TIES-Merging), algorithm 1; k = 20 % there.
     """
-    changes = [_trimmed(other - a, keep) for other in others]
+    thresholds = [kept_from(lambda other=other: [other - a], keep) for other in others]
+    return ties_above(a, others, alpha, thresholds)
+
+
+def ties_above(a: Tensor, others: Sequence[Tensor], alpha: float, thresholds: Sequence[float]) -> Tensor:
+    """`ties`, where of each difference stays what is larger than its threshold."""
+    pairs = zip(others, thresholds, strict=True)
+    changes = [torch.where(change.abs() > least, change, 0.0) for other, least in pairs for change in [other - a]]
     elected = torch.sign(sum(changes[1:], changes[0]))
     total, voices = torch.zeros_like(a), torch.zeros_like(a)
     for change in changes:
@@ -153,6 +190,33 @@ def ties(a: Tensor, others: Sequence[Tensor], alpha: float, keep: float) -> Tens
         total += torch.where(agrees, change, 0.0)
         voices += agrees
     return torch.add(a, total / voices.clamp_min(1), alpha=alpha)
+
+
+def kept_from(parts: Callable[[], Iterable[Tensor]], keep: float) -> float:
+    """The size which a share `keep` of the numbers of all parts exceeds; equal ones stay or go together.
+
+    Found by the upper and then the lower half of the numbers' bits, which sort as the numbers do, so that it takes no
+    memory for all of them. `parts` gives them twice.
+    """
+    upper = _counted(parts(), 0)
+    count = int(upper.sum())
+    dropped = count - max(1, round(keep * count))
+    if dropped <= 0:
+        return -1.0
+    high = int(torch.searchsorted(upper.cumsum(0), dropped))
+    before = int(upper[:high].sum())
+    low = int(torch.searchsorted(_counted(parts(), high, is_lower=True).cumsum(0), dropped - before))
+    return float(torch.tensor((high << 16) + low, dtype=torch.int32).view(torch.float32))
+
+
+def _counted(parts: Iterable[Tensor], high: int, *, is_lower: bool = False) -> Tensor:
+    """How often each upper half of the bits is there, or each lower half where the upper one is `high`."""
+    counts = torch.zeros(1 << 16, dtype=torch.int64)
+    for part in parts:
+        bits = part.abs().flatten().view(torch.int32)
+        halves = (bits[(bits >> 16) == high] & 0xFFFF) if is_lower else bits >> 16
+        counts += torch.bincount(halves, minlength=1 << 16)
+    return counts
 
 
 def dare(a: Tensor, others: Sequence[Tensor], alpha: float, drop: float, masks: Sequence[Tensor]) -> Tensor:
@@ -166,11 +230,15 @@ def dare(a: Tensor, others: Sequence[Tensor], alpha: float, drop: float, masks: 
     return torch.add(a, total, alpha=alpha / (1 - drop))
 
 
-def kept_at_random(shape: Sequence[int], drop: float, seed: int, name: str, number: int) -> Tensor:
-    """Which numbers of the tensor called `name` of a model are kept: the same for the same seed, whatever the order."""
-    digest = hashlib.blake2b(f"{seed} {number} {name}".encode(), digest_size=7).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest, "little"))
+def kept_at_random(shape: Sequence[int], drop: float, generator: torch.Generator) -> Tensor:
+    """Which numbers of a model are kept; asked for some rows after the others, they are those of all at once."""
     return torch.rand(tuple(shape), generator=generator) >= drop
+
+
+def generator_for(seed: int, name: str, number: int) -> torch.Generator:
+    """What decides the numbers of the tensor called `name` that are kept of a model, whatever the tensors' order."""
+    digest = hashlib.blake2b(f"{seed} {number} {name}".encode(), digest_size=7).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little"))
 
 
 def slerp(a: Tensor, b: Tensor, alpha: float) -> Tensor:
@@ -178,25 +246,23 @@ def slerp(a: Tensor, b: Tensor, alpha: float) -> Tensor:
 
     Source: Shoemake 1985, section 3.3.
     """
-    cosine = _cosine(a, b)
+    first, second = arc(products(a, b), alpha)
+    return (a * first).add_(b, alpha=second)
+
+
+def products(a: Tensor, b: Tensor) -> Tensor:
+    """Σa·b, Σa² and Σb²; those of some rows add up to those of all. Shapes: [3], float64."""
+    return torch.stack([(x * y).sum(dtype=torch.float64) for x, y in ((a, b), (a, a), (b, b))])
+
+
+def arc(sums: Tensor, alpha: float) -> tuple[float, float]:
+    """How much of A and of B `slerp` takes, by their `products`."""
+    dot, first, second = sums.tolist()
+    cosine = dot / max(math.sqrt(first * second), NORM_FLOOR)
     if not abs(cosine) < SLERP_LIMIT:
-        return weighted_sum(a, b, alpha)
+        return 1 - alpha, alpha
     angle = math.acos(cosine)
-    return (a * (math.sin((1 - alpha) * angle) / math.sin(angle))).add_(
-        b, alpha=math.sin(alpha * angle) / math.sin(angle)
-    )
-
-
-def _cosine(a: Tensor, b: Tensor) -> float:
-    """Of two tensors as vectors; summed in float64, so that large ones lose nothing."""
-    norms = math.sqrt(float((a * a).sum(dtype=torch.float64)) * float((b * b).sum(dtype=torch.float64)))
-    return float((a * b).sum(dtype=torch.float64)) / max(norms, NORM_FLOOR)
-
-
-def _by_similarity(a: Tensor, b: Tensor, alpha: float, span: Span, found: Tensor) -> Tensor:
-    low, high = span
-    share = (found - low) / (high - low) if high > low else torch.ones_like(found)
-    return torch.lerp(b, a, (share - alpha).clamp_(0, 1).expand_as(a))
+    return math.sin((1 - alpha) * angle) / math.sin(angle), math.sin(alpha * angle) / math.sin(angle)
 
 
 def _percentile(ordered: Tensor, share: float) -> float:
@@ -205,12 +271,3 @@ def _percentile(ordered: Tensor, share: float) -> float:
     if abs(place - round(place)) < 1e-9:
         return float(ordered[round(place)])
     return float(ordered[math.floor(place)] + ordered[math.ceil(place)]) / 2
-
-
-def _trimmed(change: Tensor, keep: float) -> Tensor:
-    """A change with only its largest numbers, the rest zero; equal ones stay or go together."""
-    dropped = change.numel() - max(1, round(keep * change.numel()))
-    if dropped <= 0:
-        return change
-    size = change.abs()
-    return torch.where(size > size.flatten().kthvalue(dropped).values, change, 0.0)

@@ -2,7 +2,7 @@
 
 A word is a model's name, with or without quotes, or a number; nothing is ever run as a program.
 
-    expression := name | method "(" argument ("," argument)* ")"
+    expression := name | "recipe" "(" name ")" | method "(" argument ("," argument)* ")"
     argument   := expression | number | key "=" (number | word)
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -20,6 +20,7 @@ from hayate.weights.merge_blocks import Ratio, read_number, read_ratio
 
 MAX_CHARACTERS = 20_000
 MAX_DEPTH = 16
+MAX_SAVED = 8
 MAX_SEED = 2**53
 _TOKEN = re.compile(
     r"""\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<mark>[(),=])|(?P<word>[^\s(),='"][^(),='"]*))"""
@@ -71,6 +72,10 @@ class Model:
     """A model as it is: A1111's "No interpolation"."""
 
     name: str
+    is_saved: bool = False
+    """Whether the recipe in that file's metadata is meant, not the file; `expanded` leaves none."""
+    place: tuple[int, int] = field(default=(0, 0), compare=False, repr=False)
+    """Where it stands in the text."""
 
     def key(self, name: str, family: Family) -> Hashable:
         del name, family
@@ -163,6 +168,24 @@ def parse_recipe(text: str) -> Recipe:
     return Recipe(text=text, root=root)
 
 
+def expanded(recipe: Recipe, saved: Callable[[Model], str | None]) -> Recipe:
+    """The recipe with every name that `saved` gives a text for replaced by that text, and the names in those too.
+
+    Raises: UsageError for one that has itself in it; as `parse_recipe` does.
+    """
+    for _ in range(MAX_SAVED + 1):
+        models = [node for node in _walk(recipe.root) if isinstance(node, Model)]
+        found = {node.place: text for node in models if (text := saved(node)) is not None}
+        if not found:
+            return recipe
+        text = recipe.text
+        for (start, end), inner in sorted(found.items(), reverse=True):
+            text = text[:start] + _expression_in(inner.strip()) + text[end:]
+        recipe = parse_recipe(text)
+    hint = f"at most {MAX_SAVED} saved recipes are read one inside of another"
+    raise UsageError(f"the recipe {clip(recipe.text)!r} has itself in it, or too many others", hint=hint)
+
+
 def is_recipe(text: str) -> bool:
     """Whether a model's name is an expression: it starts with a method and a bracket, or is a saved recipe."""
     method, bracket, _ = text.strip().partition("(")
@@ -200,10 +223,11 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._end = 0
+        self._end = self._taken = 0
         self.token = self._read()
 
     def take(self) -> _Token:
+        self._taken = self._end
         token, self.token = self.token, self._read()
         return token
 
@@ -220,10 +244,11 @@ class _Reader:
             raise self.wrong("a model or a method")
         first = self.take()
         if first.kind == "word" and self._is_mark("("):
-            return _call(first.text, *self._arguments(depth))
+            node = _call(first.text, *self._arguments(depth))
+            return replace(node, place=(first.start, self._taken)) if isinstance(node, Model) else node
         if not first.text.strip():
             raise UsageError("the recipe has an empty name", hint="give the name of a model")
-        return Model(name=first.text)
+        return Model(name=first.text, place=(first.start, self._taken))
 
     def _arguments(self, depth: int) -> tuple[list[_Argument], dict[str, str]]:
         """What stands in brackets: in order, and by key."""
@@ -274,21 +299,31 @@ class _Reader:
         self._end = found.end()
         kind = "quoted" if found.lastgroup in ("double", "single") else str(found.lastgroup)
         text = found[str(found.lastgroup)]
-        return _Token(kind=kind, text=text.strip() if kind == "word" else text, start=found.start(str(found.lastgroup)))
+        start = found.start(str(found.lastgroup)) - (kind == "quoted")
+        return _Token(kind=kind, text=text.strip() if kind == "word" else text, start=start)
 
 
 _Argument = Node | str
 """A part, or the text of a number."""
-_KNOWN = (*METHODS, *SYNONYMS, "lora")
+_KNOWN = (*METHODS, *SYNONYMS, "lora", "recipe")
 
 
 def _call(name: str, given: Sequence[_Argument], keys: Mapping[str, str]) -> Node:
     if name == "lora":
         return _with_loras(given, keys)
+    if name == "recipe":
+        return _saved(given, keys)
     method = SYNONYMS.get(name, name)
     if method not in METHODS:
         raise UnknownName("way to merge", name, _KNOWN)
     return _blend(method, given, keys)
+
+
+def _saved(given: Sequence[_Argument], keys: Mapping[str, str]) -> Model:
+    """`recipe(A)`: what A itself was merged of, by its metadata."""
+    if keys or len(given) != 1 or not isinstance(given[0], Model):
+        raise UsageError("recipe takes the name of one merged model", hint="such as recipe(A)")
+    return Model(name=given[0].name, is_saved=True)
 
 
 def _with_loras(given: Sequence[_Argument], keys: Mapping[str, str]) -> WithLoras:

@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
-import torch
 from torch import Tensor
 
-from hayate.weights import merge_methods as methods
 from hayate.weights.lora import Change
 from hayate.weights.lora_kinds import delta_of
-from hayate.weights.merge_inputs import CONV_IN, LATENT_CHANNELS
+from hayate.weights.merge_inputs import Source
 from hayate.weights.merge_methods import Span
 from hayate.weights.merge_recipe import Blend
-from hayate.weights.merge_smooth import smooth_add
-
-_CHUNK = 1 << 15
-"""Numbers at once where each depends on its own place only: what lies between stays in the processor's cache."""
+from hayate.weights.read import Extent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaf:
     """An input's own tensor."""
 
-    tensor: Tensor
+    source: Source
+    name: str
+
+    @property
+    def tensor(self) -> Tensor:
+        return self.source.get(self.name)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        info = self.source.info(self.name)
+        assert info is not None, self.name
+        return info.shape
+
+    @property
+    def extent(self) -> Extent:
+        """Where its file has it."""
+        return self.source.extent(self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,42 +69,11 @@ class Edited:
 Step = Leaf | Mix | Edited
 
 
-def computed(step: Step, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
-    """The tensor that a step stands for, computed in float32 and rounded once. Shapes: `shape`."""
-    if isinstance(step, Leaf):
-        return step.tensor.to(dtype).reshape(tuple(shape))
-    if not _is_by_place(step, tuple(shape)):
-        return value_of(step).to(dtype).reshape(tuple(shape))
-    merged = torch.empty(tuple(shape), dtype=dtype)
-    compute_into(step, merged)
-    return merged
-
-
-def compute_into(step: Step, place: Tensor) -> None:
-    """Makes the tensor that a step stands for in `place`, which is contiguous and has as many numbers.
-
-    Cost: no memory but the cache's where each number depends on those at its own place only.
-    """
-    flat = place.view(-1)
-    if isinstance(step, Leaf) or not _is_by_place(step, tuple(place.shape)):
-        flat.copy_((step.tensor if isinstance(step, Leaf) else value_of(step)).reshape(-1))
-        return
-    for start in range(0, flat.numel(), _CHUNK):
-        window = slice(start, start + _CHUNK)
-        flat[window].copy_(value_of(step, window))
-
-
-def value_of(step: Step, window: slice | None = None) -> Tensor:
-    """A step's tensor in float32, or a window of its numbers in order."""
-    if isinstance(step, Leaf):
-        return step.tensor.float() if window is None else step.tensor.view(-1)[window].float()
-    if isinstance(step, Edited):
-        return edited(value_of(step.part), step.edits)
-    first, *others = (value_of(part, window) for part in step.parts)
-    if step.name == CONV_IN and others and first.dim() == 4 and first.shape[1] > others[0].shape[1] == LATENT_CHANNELS:
-        merged = _mixed(step, [first[:, :LATENT_CHANNELS], *others])
-        return torch.cat([merged, first[:, LATENT_CHANNELS:]], dim=1)
-    return _mixed(step, [first, *(other.reshape(first.shape) for other in others)])
+def shape_of(step: Step) -> tuple[int, ...]:
+    """That of a step's tensor, which is its first part's."""
+    while not isinstance(step, Leaf):
+        step = step.part if isinstance(step, Edited) else step.parts[0]
+    return step.shape
 
 
 def edited(clean: Tensor, edits: Sequence[Edit]) -> Tensor:
@@ -118,51 +97,3 @@ def _third(tensor: Tensor, third: int | None) -> Tensor:
         return tensor
     rows = tensor.shape[0] // 3
     return tensor[third * rows : (third + 1) * rows]
-
-
-def _is_by_place(step: Step, shape: tuple[int, ...]) -> bool:
-    """Whether each number depends on those at its own place only, in tensors of one size."""
-    if isinstance(step, Leaf):
-        return step.tensor.numel() == torch.Size(shape).numel()
-    if isinstance(step, Edited):
-        return False
-    return (step.blend.method, step.blend.calc) in _BY_PLACE and all(_is_by_place(part, shape) for part in step.parts)
-
-
-def _mixed(step: Mix, values: list[Tensor]) -> Tensor:
-    a, *others = values
-    blend, ratio = step.blend, step.ratios[0]
-    match blend.method, blend.calc:
-        case "merge", "cosineA" | "cosineB":
-            mix = methods.cosine_a if blend.calc == "cosineA" else methods.cosine_b
-            return mix(a, others[0], ratio, step.span)
-        case "merge", "tensor" | "tensor2":
-            divide = methods.tensor_rows if blend.calc == "tensor" else methods.tensor_columns
-            return divide(a, others[0], ratio, blend.option("beta")) if a.dim() else a
-        case "add_difference", "extract":
-            b, c = others
-            return methods.extract(a, b, c, ratio, beta=blend.option("beta"), gamma=blend.option("gamma"))
-        case "ties", _:
-            return methods.ties(a, others, ratio, blend.option("keep"))
-        case "dare", _:
-            drop, seed = blend.option("drop"), int(blend.option("seed"))
-            masks = [methods.kept_at_random(a.shape, drop, seed, step.name, each) for each in range(len(others))]
-            return methods.dare(a, others, ratio, drop, masks)
-        case _:
-            return _ALL[blend.method, blend.calc](*values, *step.ratios)
-
-
-_BY_PLACE: Mapping[tuple[str, str], Callable[..., Tensor]] = MappingProxyType(
-    {
-        ("merge", "normal"): methods.weighted_sum,
-        ("add_difference", "normal"): methods.add_difference,
-        ("add_difference", "trainDifference"): methods.train_difference,
-        ("triple_sum", "normal"): methods.triple_sum,
-        ("sum_twice", "normal"): methods.sum_twice,
-        ("scale", "normal"): methods.scaled,
-        ("scale", "self"): methods.scaled,
-    }
-)
-_ALL: Mapping[tuple[str, str], Callable[..., Tensor]] = MappingProxyType(
-    {**_BY_PLACE, ("add_difference", "smoothAdd"): smooth_add, ("slerp", "normal"): methods.slerp}
-)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING
 import torch
 
 from hayate.errors import UnknownName
-from hayate.weights import merge_recipe
 from hayate.weights.detect import detect_family
 from hayate.weights.folders import find_lora, find_model
 from hayate.weights.hashes import file_sha256, model_hash, start_hash
-from hayate.weights.header import TensorInfo
 from hayate.weights.merge import Merge, open_merge
-from hayate.weights.merge_recipe import Recipe, parse_recipe
+from hayate.weights.merge_blend import blend
+from hayate.weights.merge_inputs import info_of
+from hayate.weights.merge_program import Blender
+from hayate.weights.merge_recipe import Recipe
 from hayate.weights.read import Checkpoint, open_checkpoint, read_header
-from hayate.weights.write import Entry, dtype_code
+from hayate.weights.recipes import recipe_named
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SHORT_CHARACTERS = 80
-_LOOKS_LIKE_ONE = re.compile(r"\s*[A-Za-z_]\w*\s*\(.*,.*\)\s*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +62,6 @@ ModelSource = Path | MergedModel
 """What a model's name can mean: a file, or a merge of files."""
 
 
-def is_recipe(name: str) -> bool:
-    """Whether a name is written as a recipe is, even if not a right one."""
-    return merge_recipe.is_recipe(name) or _LOOKS_LIKE_ONE.fullmatch(name) is not None
-
-
 def find_source(
     name: str,
     folder: Path,
@@ -75,7 +70,7 @@ def find_source(
     loras_dir: Path | None = None,
     allows_paths: bool = True,
 ) -> ModelSource:
-    """The file that `name` means, as `find_model` finds it, or the merge that it describes.
+    """The file that `name` means, as `find_model` finds it, or the merge that it describes or that is saved under it.
 
     A file of that very name is the file.
     Raises: UnknownName, which lists the nearest names; UsageError for a recipe that can't be read; ModelFileError for
@@ -84,9 +79,7 @@ def find_source(
     try:
         return find_model(name, folder, built_in, allows_paths=allows_paths)
     except UnknownName:
-        if not is_recipe(name):
-            raise
-    recipe = parse_recipe(name)
+        recipe = recipe_named(name, folder, built_in, allows_paths=allows_paths)
     inputs = tuple(find_model(each, folder, built_in, allows_paths=allows_paths) for each in recipe.inputs)
     loras = tuple(find_lora(each, loras_dir or folder) for each in recipe.loras)
     family = detect_family(read_header(inputs[0]).tensors, source=str(inputs[0]))
@@ -110,15 +103,15 @@ def start_source_hash(source: ModelSource, cache_dir: Path | None = None) -> Fut
     return start_hash(first, cache_dir, lambda _, folder: source_hash(source, folder))
 
 
-def open_source(source: ModelSource) -> Checkpoint:
-    """The opened file, or the merge as if it were one.
+def open_source(source: ModelSource, blend: Blender = blend) -> Checkpoint:
+    """The opened file, or the merge as if it were one, whose tensors `blend` computes.
 
     Raises: UsageError where there is no file, ModelFileError; TensorMismatch for inputs of different families.
     """
-    return open_merged(source) if isinstance(source, MergedModel) else open_checkpoint(source)
+    return open_merged(source, blend) if isinstance(source, MergedModel) else open_checkpoint(source)
 
 
-def open_merged(source: MergedModel) -> MergedCheckpoint:
+def open_merged(source: MergedModel, blend: Blender = blend) -> MergedCheckpoint:
     """The merge as if it were an opened file.
 
     Raises: as `open_source` does.
@@ -126,7 +119,7 @@ def open_merged(source: MergedModel) -> MergedCheckpoint:
     inputs = dict(zip(source.recipe.inputs, source.inputs, strict=True))
     loras = dict(zip(source.recipe.loras, source.loras, strict=True))
     with ExitStack() as stack:
-        merge = stack.enter_context(open_merge(source.recipe, inputs.__getitem__, loras.__getitem__))
+        merge = stack.enter_context(open_merge(source.recipe, inputs.__getitem__, loras.__getitem__, blend))
         return MergedCheckpoint(source, merge, stack.pop_all())
 
 
@@ -136,7 +129,7 @@ class MergedCheckpoint(Checkpoint):
     __slots__ = ("_opened", "merge")
 
     def __init__(self, source: MergedModel, merge: Merge, opened: ExitStack) -> None:
-        tensors = {name: _info(merge, name) for name in merge.names}
+        tensors = {name: info_of(name, merge.sources) for name in merge.names}
         self.header = replace(merge.first.checkpoint.header, path=Path(source.stem), tensors=tensors)
         self.merge = merge
         self._opened = opened
@@ -146,22 +139,18 @@ class MergedCheckpoint(Checkpoint):
 
         Raises: KeyError for a name that is not in `tensors`.
         """
-        return self.get_as(name, None)
+        return self.get_all([name], None)[0]
 
-    def get_as(self, name: str, dtype: torch.dtype | None) -> Tensor:
-        if name not in self.tensors:
-            raise KeyError(name)
-        return self.merge.get(name, dtype)
+    def get_all(self, names: Sequence[str], dtype: torch.dtype | None) -> list[Tensor]:
+        """As `Checkpoint` says, in `dtype` already where it is given."""
+        for name in names:
+            if name not in self.tensors:
+                raise KeyError(name)
+        return self.merge.get_all(names, dtype)
 
     def prefetch(self) -> None:
         for each in self.merge.sources.values():
-            each.checkpoint.prefetch()
+            each.checkpoint.read_ahead()
 
     def close(self) -> None:
         self._opened.close()
-
-
-def _info(merge: Merge, name: str) -> TensorInfo:
-    """As a file of the merge would have it."""
-    entry = Entry(name=name, dtype=dtype_code(merge.dtype(name)), shape=merge.shape(name))
-    return TensorInfo(dtype=entry.dtype, shape=entry.shape, start=0, end=entry.size_bytes)

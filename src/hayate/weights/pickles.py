@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hayate.errors import BrokenFile, HayateError, RefusedFormat, UsageError, clip
+from hayate.errors import BrokenFile, HayateError, OutputError, RefusedFormat, UsageError, clip
 from hayate.weights.header import MAX_HEADER_BYTES
 from hayate.weights.read import open_checkpoint
 from hayate.weights.write import check_room, entry_of, write_safetensors
@@ -99,11 +99,13 @@ def convert_pickle(path: Path, copy: Path, *, is_model: bool = True) -> None:
         return
     lines = done.stderr.decode("utf-8", "replace").split("\n")
     said = next((line.strip() for line in reversed(lines) if line.strip()), f"the reader ended with {done.returncode}")
+    if done.returncode == _UNWRITTEN:
+        raise OutputError(clip(said, 400), hint="check the folder's permissions and the disk")
     kind = RefusedFormat if done.returncode == _REFUSED else BrokenFile
     raise kind(f"{path} is not opened: {clip(said, 200)}", hint="take a safetensors file of it")
 
 
-_REFUSED = 3
+_REFUSED, _UNWRITTEN = 3, 4
 
 
 class Ignored:
@@ -153,7 +155,7 @@ def _read(path: str, copy: str, is_model: bool) -> int:
         return _REFUSED
     except HayateError as error:
         sys.stderr.write(f"{error.message}\n")
-        return 1
+        return _UNWRITTEN if isinstance(error, OutputError) else 1
     except (*_BROKEN, torch.OutOfMemoryError) as error:
         reason = str(error).split("\n", 1)[0]
         sys.stderr.write(f"{type(error).__name__}: {reason}\n")
@@ -200,10 +202,12 @@ def _limit(file_bytes: int) -> None:
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()
     except OSError:  # no Linux: what the process has now is not known, and the time limit remains
         return
-    limit = int(pages[0]) * resource.getpagesize() + SPARE_BYTES + 3 * file_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    memory = int(pages[0]) * resource.getpagesize() + SPARE_BYTES + 3 * file_bytes
     written = _written_bytes(file_bytes) + MAX_HEADER_BYTES
-    resource.setrlimit(resource.RLIMIT_FSIZE, (written, written))
+    for kind, wanted in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, written)):
+        _, most = resource.getrlimit(kind)
+        limit = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+        resource.setrlimit(kind, (limit, limit))
 
 
 def _written_bytes(file_bytes: int) -> int:

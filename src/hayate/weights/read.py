@@ -9,8 +9,9 @@ import stat
 import struct
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, NoReturn, Self
@@ -39,6 +40,17 @@ TORCH_DTYPES: Mapping[str, str] = MappingProxyType(
     }
 )
 """The torch dtypes, by name so that reading a header needs no torch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """Where an open file has a tensor's numbers."""
+
+    handle: int
+    start: int
+    """In bytes."""
+    dtype: str
+    """The format's name for it."""
 
 
 _MADV_POPULATE_READ = 22
@@ -98,12 +110,17 @@ class Checkpoint:
         count = info.size_bytes // dtype.itemsize
         return torch.frombuffer(self._mapping(), dtype=dtype, count=count, offset=info.start).reshape(info.shape)
 
-    def get_as(self, name: str, dtype: torch.dtype | None) -> Tensor:
-        """The tensor called `name` for a place of type `dtype`, in whose type it need not be yet: that copy is the
-        caller's, who may have to move it as well.
+    def get_all(self, names: Sequence[str], dtype: torch.dtype | None) -> list[Tensor]:
+        """The tensors of these names, for places of type `dtype`, in whose type they need not be yet: that copy is the
+        caller's, who may have to move them as well.
         """
         del dtype
-        return self.get(name)
+        return [self.get(name) for name in names]
+
+    def extent(self, name: str) -> Extent:
+        """Where the tensor called `name` is, for whoever reads it without the mapping, while this is open."""
+        info = self.tensors[name]
+        return Extent(handle=self._file.fileno(), start=info.start, dtype=info.dtype)
 
     def prefetch(self) -> None:
         """Begins to read the whole file into the mapping, in a thread beside the caller's work; nobody waits for it.
@@ -113,6 +130,12 @@ class Checkpoint:
         """
         if sys.platform == "linux" and self.size_bytes:
             threading.Thread(target=_populate, args=(self._mapping(),), name="prefetch", daemon=True).start()
+
+    def read_ahead(self) -> None:
+        """Asks the system to read the whole file in order, without mapping it, in a thread; nobody waits for it."""
+        if hasattr(os, "posix_fadvise") and self.size_bytes:
+            handle = os.dup(self._file.fileno())  # the file may be closed before the thread is done
+            threading.Thread(target=_advise, args=(handle,), name="read-ahead", daemon=True).start()
 
     def close(self) -> None:
         """Gives back the file; tensors already taken stay valid."""
@@ -144,6 +167,13 @@ def _populate(mapping: mmap.mmap) -> None:
     for start in range(0, len(mapping), _POPULATED_BYTES):
         if advise(address + start, min(_POPULATED_BYTES, len(mapping) - start), _MADV_POPULATE_READ):
             return
+
+
+def _advise(handle: int) -> None:
+    try:
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_WILLNEED)
+    finally:
+        os.close(handle)
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:

@@ -115,7 +115,7 @@ def check_room(path: Path, size_bytes: int, *, may_replace: bool = False) -> Non
             raise OutputError(f"there is no folder {path.parent}", hint="make it first, or choose another place")
         free_bytes = shutil.disk_usage(path.parent).free
     if free_bytes < size_bytes:
-        message = f"no room for {size_bytes / 1e9:.2f} GB in {path.parent}: {free_bytes / 1e9:.2f} GB are free"
+        message = f"no room for {_size(size_bytes)} in {path.parent}: {_size(free_bytes)} are free"
         raise OutputError(message, hint="free some, or choose another disk")
 
 
@@ -195,6 +195,10 @@ def _checked(tensor: Tensor, entry: Entry, path: Path) -> Tensor:
         f"{path}: tensor {clip(entry.name, 120)!r} is {is_}, not {entry.dtype} {list(entry.shape)}",
         hint="the input is damaged or changed meanwhile",
     )
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.2f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:

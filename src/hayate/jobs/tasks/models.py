@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from hayate.engines.blending import blend_once
 from hayate.jobs.bodies import Convert, Merge
 from hayate.jobs.meter import Meter
 from hayate.jobs.names import find_registered, find_vae
@@ -15,11 +16,12 @@ from hayate.jobs.records import Result
 from hayate.jobs.tasks.station import Outcome, Station
 from hayate.pipeline.converted import convert_model
 from hayate.settings import Settings
+from hayate.weights.builtin import builtin_model
 from hayate.weights.convert import Conversion, Ema, Treatment
 from hayate.weights.folders import find_lora
 from hayate.weights.merge_file import Places, dtype_named, write_recipe
-from hayate.weights.merge_recipe import parse_recipe
 from hayate.weights.read import read_header
+from hayate.weights.recipes import full_recipe
 from hayate.weights.rewrite import replace_part
 
 BAKING_SHARE = 0.2
@@ -36,7 +38,7 @@ def merge(body: Merge, station: Station) -> Outcome:
     with _unfinished(target, has_vae=body.vae is not None) as path:
         whole = 1.0 if body.vae is None else 1 - BAKING_SHARE
         notes = write_recipe(
-            parse_recipe(body.recipe),
+            full_recipe(body.recipe, settings.models_dir, builtin_model(), allows_paths=False),
             path,
             places_of(settings),
             dtype=dtype_named(body.dtype),
@@ -71,6 +73,7 @@ def places_of(settings: Settings) -> Places:
         find=partial(find_registered, settings=settings),
         find_lora=partial(find_lora, folder=settings.lora_dir),
         cache_dir=settings.cache_dir,
+        blend=blend_once,
     )
 
 

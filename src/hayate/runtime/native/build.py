@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hayate.errors import EngineError
 
-SOURCES = ("attention.cpp", "pointwise.cpp")
+SOURCES = ("attention.cpp", "blend.cpp", "pointwise.cpp")
 HEADERS = ("lanes.h",)
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-w")
@@ -35,7 +35,7 @@ def build(folder: Path) -> ctypes.CDLL:
     Cost: about 5 s the first time, then milliseconds.
     """
     compiler = find_compiler()
-    path = folder / f"kernels-{_fingerprint(compiler)}.so"
+    path = _library(folder, compiler)
     if not path.exists():
         _compile(compiler, path)
     try:
@@ -43,6 +43,14 @@ def build(folder: Path) -> ctypes.CDLL:
     except OSError as error:
         path.unlink(missing_ok=True)  # damaged: the next start compiles it anew
         raise KernelsUnavailable(f"the compiled kernels can't be loaded: {error}") from error
+
+
+def is_built(folder: Path) -> bool:
+    """Whether `build` would find the library there. Cost: the compiler is asked for its version."""
+    try:
+        return _library(folder, find_compiler()).exists()
+    except KernelsUnavailable:
+        return False
 
 
 def find_compiler() -> str:
@@ -70,6 +78,10 @@ def cpu_features() -> frozenset[str]:
         return frozenset()
     line = next((line for line in text.splitlines() if line.startswith("flags")), "")
     return frozenset(line.partition(":")[2].split())
+
+
+def _library(folder: Path, compiler: str) -> Path:
+    return folder / f"kernels-{_fingerprint(compiler)}.so"
 
 
 def _fingerprint(compiler: str) -> str:

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hayate.errors import EngineError
-from hayate.runtime.native.build import KernelsUnavailable, build
+from hayate.runtime.native.blending import BlendKernel, verify
+from hayate.runtime.native.build import KernelsUnavailable, build, is_built
 from hayate.settings import load_settings
 
 DTYPES = {torch.bfloat16: "bf16", torch.float32: "fp32"}
@@ -26,10 +27,15 @@ def kernels() -> Kernels:
 
     Raises: KernelsUnavailable with the reason, at every call.
     """
-    found = _prepared(load_settings().cache_dir / "native")
+    found = _prepared(_folder())
     if isinstance(found, str):
         raise KernelsUnavailable(found)
     return found
+
+
+def are_compiled() -> bool:
+    """Whether `kernels` would give some without compiling them."""
+    return is_built(_folder())
 
 
 def refusal() -> str | None:
@@ -45,6 +51,7 @@ class Kernels:
     """Each function takes and returns CPU tensors of bf16 or fp32, and uses PyTorch's number of threads."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
+        self.blend = BlendKernel(library)
         self._attention = _by_dtype(
             library, "attention", [*[_POINTER] * 4, _SIZES, _SIZES, ctypes.c_float, ctypes.c_int]
         )
@@ -100,11 +107,16 @@ class Kernels:
         return out
 
 
+def _folder() -> Path:
+    return load_settings().cache_dir / "native"
+
+
 @cache
 def _prepared(folder: Path) -> Kernels | str:
     try:
         found = Kernels(build(folder))
         _verify(found)
+        verify(found.blend)
     except KernelsUnavailable as error:
         return str(error)
     return found

@@ -28,9 +28,11 @@ def choices_of(source: str, settings: Settings) -> tuple[Choice, ...]:
 
 
 def _models(settings: Settings) -> tuple[str, ...]:
-    from hayate.weights.folders import BUILT_IN, model_files
+    from hayate.weights.folders import BUILT_IN, model_files, recipe_files
 
-    return (BUILT_IN, *(path.relative_to(settings.models_dir).as_posix() for path in model_files(settings.models_dir)))
+    folder = settings.models_dir
+    files = (path.relative_to(folder).as_posix() for path in model_files(folder))
+    return (BUILT_IN, *files, *recipe_files(folder, follows_links=False))
 
 
 def _vaes(settings: Settings) -> tuple[str, ...]:

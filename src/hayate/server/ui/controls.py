@@ -32,6 +32,8 @@ class Control:
     """Of a fixed list. Where there is a string `<key>=<value>`, that is shown."""
     source: str = ""
     """Of a list that changes: a row of `choices.SOURCES`."""
+    setting: str = ""
+    """The setting whose value stands for an empty one; by itself the one that is called as the key ends."""
     empty: str = ""
     """The string that an empty choice or number shows, such as `automatic`; "" where it can't be empty."""
     span: int = 12
@@ -40,6 +42,11 @@ class Control:
     """Of a text: with more than one it may have lines."""
     shown_when: str = ""
     """`key=value` of the control on which this one depends; it is hidden, and not sent, while that differs."""
+
+    @property
+    def default_of(self) -> str:
+        """The setting that an empty field leaves the choice to, if it does."""
+        return (self.setting or self.key.rpartition(".")[2]) if self.empty == "default" else ""
 
     @property
     def is_numeric(self) -> bool:

@@ -9,7 +9,6 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel
 
 from hayate.bench.history import FILE_NAME, History
-from hayate.bench.report import report_page
 from hayate.bench.rows import Row, Spread, read_row
 from hayate.settings import Settings
 
@@ -74,6 +73,8 @@ def measured_router(settings: Settings) -> APIRouter:
         """The measurements of these numbers, or the last thirty. Raises: UsageError for one that isn't there."""
         history = _history(settings)
         found = history.find(number) if number else history.latest(30)
+        from hayate.bench.report import report_page  # drawn seldom: the page must not wait for it
+
         page = report_page(found, "Measured by Hayate")
         return HTMLResponse(page, headers={"Content-Security-Policy": REPORT_POLICY})
 

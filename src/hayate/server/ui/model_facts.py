@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from hayate.errors import HayateError
+from hayate.errors import HayateError, UnknownName
 from hayate.settings import Settings
 
 
@@ -20,17 +21,28 @@ class ModelFacts:
 
 def model_facts(name: str, settings: Settings) -> ModelFacts:
     """What the header of the file says; of a merge that of A, whose architecture it has. Cost: 1 to 10 ms."""
-    from hayate.weights.builtin import builtin_model
     from hayate.weights.detect import detect
-    from hayate.weights.folders import BUILT_IN, find_model
-    from hayate.weights.merge_recipe import is_recipe, parse_recipe
+    from hayate.weights.folders import BUILT_IN
     from hayate.weights.read import read_header
 
     try:
-        name = parse_recipe(name).inputs[0] if is_recipe(name) else name
-        path = find_model(name or BUILT_IN, settings.models_dir, builtin_model(), allows_paths=False)
+        path = _first_file(name or BUILT_IN, settings)
         header = read_header(path)
         config = detect(header.tensors, header.metadata, source=path.name)
     except HayateError as error:
         return ModelFacts(problem=str(error))
     return ModelFacts(family=config.family.value, size_px=config.native_size_px)
+
+
+def _first_file(name: str, settings: Settings) -> Path:
+    """The model's file, or that of the first model of a recipe. Raises: HayateError."""
+    from hayate.weights.builtin import builtin_model
+    from hayate.weights.folders import find_model
+    from hayate.weights.recipes import recipe_named
+
+    folder, built_in = settings.models_dir, builtin_model()
+    try:
+        return find_model(name, folder, built_in, allows_paths=False)
+    except UnknownName:
+        recipe = recipe_named(name, folder, built_in, allows_paths=False)
+    return find_model(recipe.inputs[0], folder, built_in, allows_paths=False)

@@ -102,7 +102,14 @@ DETAILS = Group(
         bounded("sigma_min", empty="default", span=3),
         bounded("sigma_max", empty="default", span=3),
         bounded("rho", empty="default", span=3),
-        Control(key="request.noise_source", kind="choice", choices=("GPU", "CPU", "NV"), empty="default", span=3),
+        Control(
+            key="request.noise_source",
+            kind="choice",
+            choices=("GPU", "CPU", "NV"),
+            setting="rng",
+            empty="default",
+            span=3,
+        ),
         bounded("ensd", empty="default", step=1, span=3),
         Control(
             key="request.emphasis",

@@ -1,4 +1,4 @@
-"""The page's routes: itself, its files, and the JSON that only it needs."""
+"""The JSON that only the page needs: lists, tokens, pasted texts, styles."""
 
 from __future__ import annotations
 
@@ -6,78 +6,28 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Cookie, Header, Query, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from hayate.errors import UnknownName
-from hayate.extensions.current import current
-from hayate.jobs.desk import Desk
-from hayate.jobs.records import State
 from hayate.prompt.styles import Style
 from hayate.request import MAX_PROMPT_CHARACTERS
 from hayate.server.ui.choices import SOURCES, choices_of
 from hayate.server.ui.handed_in import handed_in
-from hayate.server.ui.lent_controls import lent_controls
 from hayate.server.ui.model_facts import model_facts
-from hayate.server.ui.page import THEMES, page_file
 from hayate.server.ui.pasting import fill_from_picture, fill_from_text
-from hayate.server.ui.static_files import StaticFile, static_files
-from hayate.server.ui.strings import choose_language
 from hayate.server.ui.style_sheet import delete_style, save_style, with_styles
 from hayate.server.ui.tokens import count_prompts
-from hayate.server.ui.tools import tools_router
 from hayate.settings import Settings
 
-LANGUAGE_COOKIE = "hayate_language"
-THEME_COOKIE = "hayate_theme"
 
-
-def ui_router(desk: Desk, settings: Settings, options: object = None) -> APIRouter:
-    """Every route of the page, over one desk; `options` are how the server listens, which a page need not know."""
-    del options
+def ui_router(settings: Settings) -> APIRouter:
+    """What the page's fields ask for; the page itself is in `front.py`, its tools' routes in `tools.py`."""
     router = APIRouter(include_in_schema=False)
-    _add_page(router, settings)
     _add_lists(router, settings)
-    _add_status(router, desk)
     _add_prompts(router, settings)
     _add_styles(router, settings)
-    router.include_router(tools_router(desk, settings))
     return router
-
-
-def _add_page(router: APIRouter, settings: Settings) -> None:
-    @router.get("/", response_class=HTMLResponse)
-    def page(
-        request: Request,
-        accept_language: Annotated[str, Header()] = "",
-        hayate_language: Annotated[str | None, Cookie()] = None,
-        hayate_theme: Annotated[str, Cookie()] = "auto",
-    ) -> Response:
-        language = choose_language(hayate_language, accept_language)
-        theme = hayate_theme if hayate_theme in THEMES else "auto"
-        session = current()
-        session.refresh()
-        return _sent(
-            page_file(language, theme, settings, lent_controls(session, language)),
-            request,
-            "Cookie, Accept-Language, Accept-Encoding",
-        )
-
-    @router.get("/static/{path:path}")
-    def static(path: str, request: Request) -> Response:
-        file = static_files().get(path)
-        return Response(status_code=404) if file is None else _sent(file, request, "Accept-Encoding")
-
-
-def _sent(file: StaticFile, request: Request, vary: str) -> Response:
-    """The file, packed where the browser can unpack it, or nothing where it has it already."""
-    headers = {"Cache-Control": "no-cache", "ETag": file.tag, "Vary": vary}
-    if file.tag in request.headers.get("If-None-Match", ""):
-        return Response(status_code=304, headers=headers)
-    if "gzip" not in request.headers.get("Accept-Encoding", ""):
-        return Response(file.content, media_type=file.media_type, headers=headers)
-    return Response(file.packed, media_type=file.media_type, headers={**headers, "Content-Encoding": "gzip"})
 
 
 def _add_lists(router: APIRouter, settings: Settings) -> None:
@@ -88,19 +38,6 @@ def _add_lists(router: APIRouter, settings: Settings) -> None:
             if name not in SOURCES:
                 raise UnknownName("list", name, SOURCES)
         return {name: [asdict(each) for each in choices_of(name, settings)] for name in source or SOURCES}
-
-
-def _add_status(router: APIRouter, desk: Desk) -> None:
-    @router.get("/ui/status")
-    def status() -> Mapping[str, Any]:
-        """What the worker is at, what runs, and how many jobs wait."""
-        running = desk.jobs(states=(State.RUNNING,), limit=1)
-        return {
-            "worker": asdict(desk.worker()),
-            "running": running[0].id if running else None,
-            "running_kind": running[0].kind if running else None,
-            "queued": len(desk.queued()),
-        }
 
 
 class Prompts(BaseModel):

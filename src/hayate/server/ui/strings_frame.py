@@ -57,6 +57,7 @@ FRAME: dict[str, tuple[str, str]] = {
         "It may be restarting; the page tries again by itself.",
         "再起動中かもしれません。ページは自動的に再接続します。",
     ),
+    "js.default": ("default", "既定"),
     "js.close": ("Close", "閉じる"),
     "js.reconnected": ("The server is there again.", "サーバーに再接続しました。"),
 }

@@ -8,7 +8,6 @@ from fastapi import Depends, Request
 
 from hayate.jobs.desk import Desk
 from hayate.jobs.records import JobRecord
-from hayate.server.library import Library
 from hayate.server.lifecycle import Lifecycle
 from hayate.server.options import ServeOptions
 from hayate.server.picture_files import Thumbnails
@@ -40,16 +39,11 @@ async def _preferences(request: Request) -> Preferences:
     return request.app.state.preferences
 
 
-async def _library(request: Request) -> Library:
-    return request.app.state.library
-
-
 TheDesk = Annotated[Desk, Depends(_desk)]
 TheSettings = Annotated[Settings, Depends(_settings)]
 TheOptions = Annotated[ServeOptions, Depends(_options)]
 TheLifecycle = Annotated[Lifecycle, Depends(_lifecycle)]
 ThePreferences = Annotated[Preferences, Depends(_preferences)]
-TheLibrary = Annotated[Library, Depends(_library)]
 TheThumbnails = Annotated[Thumbnails, Depends(_thumbnails)]
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from hayate.prompt.styles import Style
 from hayate.request import LATENT_UPSCALERS, PIXEL_UPSCALERS
-from hayate.samplers.catalogue import SAMPLERS
-from hayate.samplers.sigmas import AUTOMATIC, SCHEDULES
-from hayate.server.library import ListedModel
-from hayate.server.v1.doors import TheDesk, TheLibrary
+from hayate.server.library import Library, ListedModel
+from hayate.server.v1.doors import TheDesk
 from hayate.server.v1.jobs import REFUSED
 
 router = APIRouter(prefix="/v1", tags=["lists"])
+
+
+async def _library(request: Request) -> Library:
+    return request.app.state.library
+
+
+TheLibrary = Annotated[Library, Depends(_library)]
 
 
 class ModelView(BaseModel):
@@ -117,12 +122,16 @@ def upscalers(library: TheLibrary) -> UpscalersView:
 @router.get("/samplers")
 async def samplers() -> list[SamplerView]:
     """The samplers."""
+    from hayate.samplers.catalogue import SAMPLERS  # the page must not wait for numpy
+
     return [SamplerView.model_validate(each) for each in SAMPLERS]
 
 
 @router.get("/schedulers")
 async def schedulers() -> list[str]:
     """The schedules of noise levels."""
+    from hayate.samplers.sigmas import AUTOMATIC, SCHEDULES
+
     return [AUTOMATIC.name, *(each.name for each in SCHEDULES if each is not AUTOMATIC)]
 
 

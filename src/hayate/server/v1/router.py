@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from hayate.server.v1 import choices, events, extensions, health, jobs, library, measuring, pictures
+from hayate.server.v1 import choices, events, extensions, jobs, library, measuring, pictures
 
 
 def v1_router() -> APIRouter:
-    """/v1, /healthz, /readyz and /metrics; they find the desk and the settings in the application's state."""
+    """All of /v1 but the worker's state, which is with the health; they find what they need in the app's state."""
     router = APIRouter()
-    for each in (health, events, jobs, pictures, library, choices, measuring, extensions):
+    for each in (events, jobs, pictures, library, choices, measuring, extensions):
         router.include_router(each.router)
     return router

@@ -1,6 +1,6 @@
 // Reads and fills the controls that Python declared: data-key says where a value goes in a job's body.
 
-import { call, shown } from "./api.js";
+import { call, say, shown } from "./api.js";
 
 const STORE = "hayate.form.";
 
@@ -199,6 +199,21 @@ function fillMenu(list, choices) {
   });
   list.querySelector(".menu").replaceChildren(...rows);
   list.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+/** Shows, where a field is empty, the setting that stands for it; settings may change while the page is open. */
+export async function refreshDefaults() {
+  const settings = await shown(() => call("/v1/settings"));
+  const values = new Map((settings ?? []).map(({ key, value }) => [key, value]));
+  for (const element of document.querySelectorAll("[data-default-of]")) {
+    const value = values.get(element.dataset.defaultOf);
+    if (value === undefined || value === null) continue;
+    if (element.tagName === "SELECT") element.options[0].textContent = `${value} (${say("default")})`;
+    else {
+      element.placeholder = value;
+      element.follow?.();
+    }
+  }
 }
 
 /** `work`, once `pause_ms` have gone by without another call. */

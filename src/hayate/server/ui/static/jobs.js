@@ -57,6 +57,7 @@ export class Jobs {
   }
 
   #take(record) {
+    if (this.gone.has(record.id)) return undefined; // an answer that was overtaken by a later one
     if (ENDED.includes(record.state)) return this.#end(record);
     this.ids.set(record.id, record.state);
     this.#store();
@@ -68,8 +69,9 @@ export class Jobs {
   async #refresh(id) {
     try {
       this.#take(await call(`/v1/jobs/${id}`));
-    } catch {
-      this.ids.delete(id); // forgotten by the server, as after a deletion
+    } catch (error) {
+      if (error.status !== 404) return; // the server is away for a moment; it is asked again when it is back
+      this.ids.delete(id);
       this.on.changed();
     }
   }

@@ -2,7 +2,7 @@
 
 import { call, say, shown, toast } from "./api.js";
 import { connect, listen, status } from "./events.js";
-import { control, liven, readForm, refreshLists } from "./form.js";
+import { control, liven, readForm, refreshDefaults, refreshLists } from "./form.js";
 
 const YEAR_S = 365 * 24 * 3600;
 const FACTS = ["torch", "cuda", "cudnn", "device", "attention", "model"];
@@ -145,6 +145,8 @@ function start() {
   connect();
   refreshStatus();
   refreshLists();
+  refreshDefaults();
+  document.addEventListener("hayate:settings", refreshDefaults);
   const chosen = document.getElementById(`tab-${location.hash.slice(1)}`);
   select(tabs.includes(chosen) ? chosen : tabs[0]);
 }

@@ -57,6 +57,7 @@ function showChanged(tab) {
 async function save(tab) {
   take(tab, await call("/v1/settings", { method: "PATCH", body: changes(tab) }));
   toast(say("settings.saved"));
+  document.dispatchEvent(new CustomEvent("hayate:settings"));
 }
 
 /** Hides the fields whose label or help lacks a word of the search, and sections without any. */

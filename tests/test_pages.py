@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hayate.cli.page import cli_page
-from hayate.extensions.hooks import HOOKS
+from hayate.extensions.kinds import HOOKS
 from hayate.extensions.page import extensions_page
 from hayate.samplers.catalogue import SAMPLERS, samplers_page
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 
 from hayate.errors import UsageError
-from hayate.extensions.hooks import HOOKS
+from hayate.extensions.kinds import HOOKS
 from hayate.extensions.manifest import MAX_BYTES, NAME, is_for, parse_raw, read_manifest
 
 WHOLE = """

@@ -11,7 +11,7 @@ from typing import Any
 
 from hayate.errors import UnknownName, UsageError, clip
 from hayate.extensions.control import KINDS, Control
-from hayate.extensions.hooks import HOOKS
+from hayate.extensions.kinds import HOOKS
 
 FILE = "extension.toml"
 MAX_BYTES, MAX_HOOKS, MAX_CHARACTERS = 64 * 1024, 100, 500

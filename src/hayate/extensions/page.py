@@ -6,7 +6,7 @@ import sys
 
 from hayate.extensions.control import KINDS
 from hayate.extensions.discovery import ENTRY_POINTS, built_in
-from hayate.extensions.hooks import HOOKS
+from hayate.extensions.kinds import HOOKS
 
 
 def extensions_page() -> str:

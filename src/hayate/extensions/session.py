@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from hayate.errors import Cancelled, OutputError, UnknownName, UsageError, clip
 from hayate.extensions.control import Value, checked_values
 from hayate.extensions.discovery import Origin, find_extensions
-from hayate.extensions.hooks import HOOKS
 from hayate.extensions.importing import Import, begin_all, make_parent, told
+from hayate.extensions.kinds import HOOKS
 from hayate.extensions.output import captured, log_path
 from hayate.extensions.standing import Crashed, Hook, Standing, Timing
 from hayate.extensions.state import LastTime, StateFile

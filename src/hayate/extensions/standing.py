@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hayate.extensions.discovery import Found
-from hayate.extensions.hooks import HOOKS
+from hayate.extensions.kinds import HOOKS
 from hayate.extensions.manifest import Manifest
 
 

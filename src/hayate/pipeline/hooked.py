@@ -18,7 +18,8 @@ from torch import Tensor
 
 from hayate.extensions.control import Value
 from hayate.extensions.current import current
-from hayate.extensions.hooks import HOOKS, Call, EngineCall, PictureCall, PromptTexts, Retouched, SamplingCall
+from hayate.extensions.hooks import Call, EngineCall, PictureCall, PromptTexts, Retouched, SamplingCall
+from hayate.extensions.kinds import HOOKS
 from hayate.extensions.session import Session
 from hayate.extensions.standing import Crashed, Hook, Standing
 from hayate.pipeline.lent import LentEngine

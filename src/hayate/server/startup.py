@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from hayate.extensions.current import current
-from hayate.extensions.listing import rows_of
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportCost:
@@ -57,6 +54,9 @@ class Startup:
     def as_object(self, worker_s: Mapping[str, float]) -> dict[str, Any]:
         """For /internal/profile-startup: A1111's keys, then the worker's phases and the imports, the dearest first."""
         records = {**self.phases, **{f"worker/{name}": seconds for name, seconds in worker_s.items()}}
+        from hayate.extensions.current import current  # asked for long after the start that this file times
+        from hayate.extensions.listing import rows_of
+
         rows, _ = rows_of(current())
         records |= {f"extension/{row.name}": row.import_s for row in rows if row.import_s and row.state == "on"}
         dearest = sorted(self.imports, key=lambda each: -each.own_s)

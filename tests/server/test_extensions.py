@@ -43,6 +43,7 @@ label = { en = "Its strength", ja = "強さ" }
 help = { en = "How <much>.", ja = "どの程度か。" }
 """
 HOOKS = {"prompts": {"it": "act"}}
+SCRIPTED = {"scripts": {"Twice": "Twice"}, "samplers": {"Mine": "X"}, "schedules": {"Even": "Y"}}
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def folder(tmp_path: Path) -> Path:
     write_extension(folder, "asks", "act = 1", HOOKS, more=CONTROLS)
     write_extension(folder, "hangs", "import time; time.sleep(20)", {"routes": {"api": "app"}})
     write_extension(folder, "raises", "raise ValueError('no luck')", {"routes": {"api": "app"}})
-    write_extension(folder, "scripted", "raise ValueError('it was run')", {"scripts": {"Twice": "Twice"}})
+    write_extension(folder, "scripted", "raise ValueError('it was run')", SCRIPTED)
     (folder / "for-a1111" / "scripts").mkdir(parents=True)
     return folder
 
@@ -194,3 +195,10 @@ def test_a1111_s_list_has_those_of_others(caller: TestClient) -> None:
     assert rows["asks"]["enabled"] is True
     assert rows["for-a1111"]["enabled"] is False
     assert "loopback" not in rows
+    assert "asks" in caller.get("/internal/sysinfo").text
+
+
+def test_a1111_s_lists_have_samplers_and_schedules_of_extensions(caller: TestClient) -> None:
+    assert caller.get("/sdapi/v1/samplers").json()[-1] == {"name": "Mine", "aliases": [], "options": {}}
+    assert caller.get("/sdapi/v1/schedulers").json()[-1]["label"] == "Even"
+    assert listed(caller)["scripted"]["import_s"] == 0

@@ -47,8 +47,8 @@ def _answering(read: Callable[[], Any]) -> Callable[[], AsciiJson]:
 def _lists(service: Service) -> tuple[tuple[str, Any, Callable[[], Any]], ...]:
     library = service.library
     return (
-        ("/samplers", list[replies.SamplerItem], lambda: [_sampler(each) for each in SAMPLERS]),
-        ("/schedulers", list[replies.SchedulerItem], lambda: [_schedule(each) for each in SCHEDULES]),
+        ("/samplers", list[replies.SamplerItem], lambda: [*map(_sampler, SAMPLERS), *_lent_samplers()]),
+        ("/schedulers", list[replies.SchedulerItem], lambda: [*map(_schedule, SCHEDULES), *_lent_schedules()]),
         ("/upscalers", list[replies.UpscalerItem], lambda: _upscalers(service)),
         ("/latent-upscale-modes", list[replies.NamedItem], lambda: [{"name": each} for each in LATENT_UPSCALERS]),
         ("/sd-models", list[replies.ModelItem], lambda: [_model(each) for each in library.models()]),
@@ -59,11 +59,11 @@ def _lists(service: Service) -> tuple[tuple[str, Any, Callable[[], Any]], ...]:
         ("/prompt-styles", list[replies.StyleItem], lambda: _styles(service)),
         ("/scripts", replies.ScriptsReply, _scripts),
         ("/script-info", list[replies.ScriptItem], _script_info),
-        ("/extensions", list[replies.ExtensionItem], _extensions),
+        ("/extensions", list[replies.ExtensionItem], extensions),
     )
 
 
-def _extensions() -> list[dict[str, Any]]:
+def extensions() -> list[dict[str, Any]]:
     """Those that are not built in; none of them is a repository."""
     others = [each for each in rows_of(current())[0] if each.origin != Origin.BUILT_IN]
     nothing = dict.fromkeys(("remote", "branch", "commit_hash", "commit_date"))
@@ -82,6 +82,16 @@ def _sampler(info: SamplerInfo) -> dict[str, Any]:
         "aliases": list(info.aliases),
         "options": {key: value for key, value in options.items() if value},
     }
+
+
+def _lent_samplers() -> list[dict[str, Any]]:
+    """Those of extensions, by what their manifests say: nothing is imported for a list."""
+    return [{"name": name, "aliases": [], "options": {}} for name in current().names("samplers")]
+
+
+def _lent_schedules() -> list[dict[str, Any]]:
+    nothing = {"aliases": None, "default_rho": -1.0, "need_inner_model": False}
+    return [{"name": name, "label": name, **nothing} for name in current().names("schedules")]
 
 
 def _schedule(info: ScheduleInfo) -> dict[str, Any]:

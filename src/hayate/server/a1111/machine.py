@@ -15,6 +15,7 @@ from fastapi.responses import PlainTextResponse, Response
 from hayate import __version__
 from hayate.errors import HayateError
 from hayate.flags import FLAGS, given
+from hayate.server.a1111.lists import extensions
 from hayate.server.a1111.options import loaded_body
 from hayate.server.a1111.replies import MemoryReply
 from hayate.server.a1111.route import A1111Route, AsciiJson
@@ -139,7 +140,7 @@ def _sysinfo(service: Service) -> dict[str, Any]:
         "Worker": {"phase": worker.phase, "restarts": worker.restarts, "model": worker.model, **worker.facts},
         "CPU": {"model": platform.processor(), "count logical": psutil.cpu_count()},
         "RAM": _ram(),
-        "Extensions": [],
+        "Extensions": extensions(),
         "Config": {key: str(value) for key, value in sorted(service.preferences.chosen.settings.items())},
         "Startup": dict(worker.seconds),
     }

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from hayate.extensions.session import Session, current, in_use
+from hayate.extensions.current import current, in_use
+from hayate.extensions.session import Session
 
 
 def write_extension(

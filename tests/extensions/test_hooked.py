@@ -13,12 +13,14 @@ from PIL import Image
 
 from hayate.errors import Cancelled, UsageError
 from hayate.extensions.session import Session
+from hayate.pipeline.enlarge import open_enlarger
 from hayate.pipeline.infotext import parse_infotext
 from hayate.pipeline.pasted import paste_picture
 from hayate.pipeline.picture_info import read_picture_info
 from hayate.pipeline.report import Report
 from hayate.pipeline.session import Maker
 from hayate.pipeline.stops import Skipped
+from hayate.pipeline.upscale import Larger, redraw_picture
 from hayate.pipeline.workspace import Workspace
 from hayate.request import Hires, TextToImage
 from hayate.settings import Settings, load_settings
@@ -60,6 +62,10 @@ FAILING = {
     "latents of another size": ("before_sampling", "def act(latents, call): return latents[:, :, :4]"),
     "a picture of floats": ("pictures", "def act(picture, call): return Retouched(picture=picture / 2)"),
     "a picture in grey": ("pictures", "def act(picture, call): return Retouched(picture=picture[:, :, 0])"),
+    "a key that would break the text": (
+        "pictures",
+        "def act(p, call): return Retouched(picture=p, keys={'a: b, c': 1})",
+    ),
     "an exit": ("pictures", "import sys\ndef act(picture, call): sys.exit(1)"),
 }
 
@@ -274,3 +280,19 @@ act = SamplerInfo(name="it", aliases=(), build_rows=lambda grid, tuning: euler(g
     assert same(report, theirs)
     assert keys_of(report)["Sampler"] == "the hook"
     assert keys_of(report)["Extensions"] == "it 1.2.3"
+
+
+def test_a_picture_in_tiles_names_what_acted_and_what_did_not(
+    own: Settings, workspace: Workspace, tmp_path: Path
+) -> None:
+    picture = tmp_path / "small.png"
+    Image.new("RGB", (64, 64), "teal").save(picture)
+    hooks = {"after_sampling": {"it": "act"}, "pictures": {"it": "other"}}
+    code = ACTING["after_sampling"] + "\ndef other(picture, call): return Retouched(picture=255 - picture)"
+    write_extension(tmp_path / "extensions", "it", HEADER + code, hooks)
+    larger = Larger(enlarger=open_enlarger("Lanczos", own), scale=2, overlap_px=16)
+    request = TextToImage(prompt="a red sun", seed=7, steps=3, width_px=64, height_px=64)
+    with session_in(tmp_path / "extensions", tmp_path / "data"):
+        drawn = redraw_picture(picture, request, larger, own, lambda *_: None, workspace=workspace)
+    assert parse_infotext(drawn.texts.parameters).parameters["Extensions"] == "it 1.2.3"
+    assert "the extension it does not act on a picture that is made in tiles" in drawn.notes

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from hayate.errors import UnknownName, UsageError
+from hayate.extensions.current import current, in_use, origins_left_out
 from hayate.extensions.discovery import Origin
-from hayate.extensions.session import Crashed, Session, current, in_use, origins_left_out
+from hayate.extensions.session import Session
+from hayate.extensions.standing import Crashed
 from hayate.extensions.state import StateFile
 from tests.extensions.folders import session_in, write_extension
 

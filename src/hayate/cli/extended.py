@@ -7,7 +7,8 @@ from typing import Any
 
 from hayate.errors import UnknownName, UsageError, clip
 from hayate.extensions.control import Control
-from hayate.extensions.session import Session, current
+from hayate.extensions.current import current
+from hayate.extensions.session import Session
 
 
 def parse_extensions(words: Sequence[str], session: Session | None = None) -> dict[str, Mapping[str, Any]]:

@@ -127,7 +127,7 @@ def run(words: list[str]) -> int:
         if first.startswith("-"):
             raise UnknownName("option", first, ("--help", "--version", "--traceback"))
         raise UnknownName("command", first, COMMANDS)
-    from hayate.extensions.session import in_use, session_for
+    from hayate.extensions.current import in_use, session_for
     from hayate.settings import load_settings
 
     with in_use(lambda: session_for(load_settings(), flags)):

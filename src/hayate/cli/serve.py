@@ -13,7 +13,7 @@ import typer
 
 from hayate.cli.options import takes_groups
 from hayate.errors import UsageError, clip
-from hayate.extensions.session import session_for, use
+from hayate.extensions.current import session_for, use
 from hayate.flags import device_from, given
 from hayate.runtime.asked import Asked, asked_from
 from hayate.server.options import (

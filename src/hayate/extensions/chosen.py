@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from hayate.errors import UsageError
-from hayate.extensions.session import Crashed, Hook, current
+from hayate.extensions.current import current
+from hayate.extensions.standing import Crashed, Hook
 
 Kind = TypeVar("Kind")
 Result = TypeVar("Result")

@@ -6,8 +6,10 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import Literal
 
+from hayate.extensions.current import session_for
 from hayate.extensions.discovery import Found, Origin
-from hayate.extensions.session import Session, Standing, session_for
+from hayate.extensions.session import Session
+from hayate.extensions.standing import Standing
 from hayate.extensions.state import LastTime
 from hayate.settings import Settings
 

@@ -111,8 +111,8 @@ has `choices`.
 - **It hangs at import.** After `extension_import_s` (15 s) it is left out, and its thread is ended as soon as it comes
   back to Python. Nobody waited for it but the job that it would have acted on.
 - **It hangs later.** That is not caught: a hook that never returns holds up its job.
-- **It prints.** Its output goes to `extensions/NAME.log` in the data folder. What a C library writes past Python goes
-  where such output goes otherwise.
+- **It prints.** Its output goes to `extensions/NAME.log` in the data folder. What a C library writes past Python, and
+  what threads of its own write, goes where such output goes otherwise.
 - **It wants another torch.** `install` asks pip what it would do before anything is touched, and refuses where that
   would change a package that is here. Packages come as wheels only: a source distribution runs code to say what it
   needs.

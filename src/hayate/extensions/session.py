@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -13,80 +13,15 @@ from typing import Any, TypeVar
 
 from hayate.errors import Cancelled, OutputError, UnknownName, UsageError, clip
 from hayate.extensions.control import Value, checked_values
-from hayate.extensions.discovery import Found, Origin, built_in, find_extensions
+from hayate.extensions.discovery import Origin, find_extensions
 from hayate.extensions.hooks import HOOKS
 from hayate.extensions.importing import Import, begin_all, make_parent, told
-from hayate.extensions.manifest import Manifest
 from hayate.extensions.output import captured, log_path
+from hayate.extensions.standing import Crashed, Hook, Standing, Timing
 from hayate.extensions.state import LastTime, StateFile
-from hayate.settings import Settings
 
 IMPORT_LIMIT_S = 15.0
 Result = TypeVar("Result")
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Standing:
-    """An extension in this process."""
-
-    found: Found
-    is_on: bool
-    import_s: float = 0.0
-    hook_s: float = 0.0
-    calls: int = 0
-    problem: str = ""
-    """Why it is left out until the next start."""
-
-    @property
-    def name(self) -> str:
-        return self.found.name
-
-    @property
-    def manifest(self) -> Manifest:
-        assert self.found.manifest is not None
-        return self.found.manifest
-
-    @property
-    def acts(self) -> bool:
-        return self.is_on and self.found.is_usable and not self.problem
-
-    @property
-    def has_panel(self) -> bool:
-        """Whether the page asks for it, with the controls of its manifest."""
-        return self.acts and self.is_for_jobs and bool(self.manifest.controls)
-
-    @property
-    def is_for_jobs(self) -> bool:
-        """Whether it has hooks that act on jobs, and not only things that are asked for by their names."""
-        return any(not HOOKS[kind].is_chosen for kind in self.manifest.hooks)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Hook:
-    """One thing that an extension adds."""
-
-    owner: Standing
-    kind: str
-    name: str
-    place: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
-    """What an extension took in this process."""
-
-    extension: str
-    import_s: float
-    hook_s: float
-    calls: int
-
-
-class Crashed(Exception):
-    """A hook failed, and its extension is left out from now on."""
-
-    def __init__(self, extension: str, problem: str) -> None:
-        super().__init__(f"the extension {extension} is left out until the next start: {problem}")
-        self.problem = problem
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -288,70 +223,3 @@ class Session:
             owner.problem = owner.problem or problem
         self.keep_times()
         return Crashed(owner.name, owner.problem)
-
-
-def built_in_session() -> Session:
-    """What Hayate brings, and nothing else."""
-    return Session(standings=tuple(Standing(found=each, is_on=True) for each in built_in()))
-
-
-class _Current:
-    """Which session is this process'; made when it is first asked for, so that a start does not wait for it."""
-
-    def __init__(self) -> None:
-        self.made: Session | None = None
-        self.make: Callable[[], Session] = built_in_session
-        self.lock = threading.Lock()
-
-
-_current = _Current()
-
-
-def current() -> Session:
-    """The extensions of this process; the built-in ones where nobody has begun a session."""
-    made = _current.made
-    if made is not None:
-        return made
-    with _current.lock:
-        if _current.made is None:
-            _current.made = _current.make()
-        return _current.made
-
-
-def use(make: Callable[[], Session]) -> None:
-    """Lets `current` be what `make` gives, from now on."""
-    with _current.lock:
-        _current.made, _current.make = None, make
-
-
-@contextlib.contextmanager
-def in_use(make: Callable[[], Session]) -> Iterator[None]:
-    """Inside it `current` is what `make` gives, in all threads; what the extensions took is remembered at the end."""
-    before = (_current.made, _current.make)
-    use(make)
-    try:
-        yield
-    finally:
-        made = _current.made
-        _current.made, _current.make = before
-        if made is not None:
-            made.keep_times()
-
-
-def session_for(settings: Settings, flags: Container[str] = ()) -> Session:
-    """The session that the settings and A1111's flags ask for."""
-    return Session.open(
-        settings.extensions_dir,
-        settings.data_dir,
-        limit_s=settings.extension_import_s,
-        left_out=origins_left_out(flags),
-    )
-
-
-def origins_left_out(flags: Container[str]) -> Sequence[Origin]:
-    """Which extensions A1111's flags leave out."""
-    if "--disable-all-extensions" in flags:
-        return tuple(Origin)
-    if "--disable-extra-extensions" in flags:
-        return tuple(origin for origin in Origin if origin is not Origin.BUILT_IN)
-    return ()

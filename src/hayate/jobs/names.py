@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hayate.errors import UnknownName, UsageError, clip
-from hayate.extensions.session import current
+from hayate.extensions.current import current
 from hayate.request import LATENT_UPSCALERS, PIXEL_UPSCALERS, Hires, StartImage, TextToImage
 from hayate.samplers.catalogue import resolve_sampler
 from hayate.samplers.sigmas import resolve_schedule

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from hayate.errors import UnknownName, UsageError
 from hayate.extensions.chosen import chosen
-from hayate.extensions.session import current
+from hayate.extensions.current import current
 from hayate.jobs.names import check_request_names, check_upscaler
 from hayate.jobs.wire import as_object, read_object
 from hayate.pipeline.axes import MAX_CELLS, Axis, Cell, cells, parse_axis

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hayate.errors import Cancelled, HayateError, clip
-from hayate.extensions.session import current, session_for, use
+from hayate.extensions.current import current, session_for, use
 from hayate.flags import TakenFlags, given
 from hayate.jobs.channel import Channel
 from hayate.jobs.messages import Am, Answered, Ask, Begin, Cancel, Doing, Ended, Hello, Showing, Skip, Watch, message_of

@@ -16,7 +16,7 @@ from typing import Any
 
 from hayate.errors import UnknownName, UsageError, clip
 from hayate.extensions.chosen import chosen, held
-from hayate.extensions.session import current
+from hayate.extensions.current import current
 from hayate.request import Hires, StartImage, TextToImage
 from hayate.runtime.asked import Asked
 

@@ -5,6 +5,7 @@ A job on which none acts has `NOBODY`, whose tuples are empty: nothing is called
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,8 +17,10 @@ import torch
 from torch import Tensor
 
 from hayate.extensions.control import Value
+from hayate.extensions.current import current
 from hayate.extensions.hooks import HOOKS, Call, EngineCall, PictureCall, PromptTexts, Retouched, SamplingCall
-from hayate.extensions.session import Crashed, Hook, Session, Standing, current
+from hayate.extensions.session import Session
+from hayate.extensions.standing import Crashed, Hook, Standing
 from hayate.pipeline.lent import LentEngine
 from hayate.pipeline.stops import Skipped
 from hayate.request import TextToImage
@@ -32,6 +35,8 @@ Result = TypeVar("Result")
 KINDS = tuple(name for name, kind in HOOKS.items() if not kind.is_chosen)
 """The hooks that act on every job."""
 LARGEST_PX = 16384
+KEY = re.compile(r"[A-Za-z][\w \-/]{1,60}")
+"""A key of an infotext that is found again."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -118,6 +123,11 @@ class Hooked:
             )
             for each in owners
         )
+
+    def idle(self, kind: str, what: str) -> tuple[str, ...]:
+        """Which extensions would change `what` and don't, since nobody asks them there."""
+        names = dict.fromkeys(hook.owner.name for hook in self.of(kind))
+        return tuple(f"the extension {name} does not act on {what}" for name in names)
 
     def told(self) -> tuple[str, ...]:
         """What the user should know, as far as it has happened."""
@@ -226,4 +236,6 @@ def _picture(made: Any) -> Retouched:
     if made.picture.dtype != np.uint8 or not is_sized:
         raise ValueError(f"it gave a picture of {made.picture.dtype} {list(shape)}")
     keys = {str(key): value if isinstance(value, int | float) else str(value) for key, value in made.keys.items()}
+    if wrong := [key for key in keys if not KEY.fullmatch(key)]:
+        raise ValueError(f"it gave the key {wrong[0]!r}, which no infotext can have")
     return Retouched(picture=np.ascontiguousarray(made.picture), keys=keys)

@@ -7,7 +7,7 @@ from typing import Any
 
 from hayate.errors import UsageError, clip
 from hayate.extensions.control import checked_values
-from hayate.extensions.session import current
+from hayate.extensions.current import current
 from hayate.pipeline.infotext import EXTENSIONS_KEY, Infotext
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hayate.errors import UsageError
-from hayate.extensions.session import current
+from hayate.extensions.current import current
 from hayate.models.config import Family, ModelConfig
 from hayate.pipeline.chosen import NoiseSource, choose
 from hayate.pipeline.encode import TextStyle

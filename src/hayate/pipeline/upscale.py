@@ -32,6 +32,7 @@ from hayate.pipeline.pictures import Start, read_picture
 from hayate.pipeline.players import model_paths, read_config
 from hayate.pipeline.prepared import prepare_request
 from hayate.pipeline.report import plan_of
+from hayate.pipeline.retouching import Made
 from hayate.pipeline.text2image import encode_start, sample, show_around, tell
 from hayate.pipeline.workspace import Workspace
 from hayate.request import StartImage, TextToImage
@@ -133,7 +134,9 @@ def redraw_picture(
     info = describe(job, drawing.guidance, 0, prepared.files.keys())
     keys = {"SD upscale overlap": larger.overlap_px, "SD upscale upscaler": larger.enlarger.name}
     info = replace(info, parameters=order_parameters({**info.parameters, **keys}))
-    notes = (*prepared.plan.notes, *job.notes, *guard.notes)
+    info = Made(pixels=pixels, extensions=tuple(job.hooked.changed)).described(info)
+    idle = job.hooked.idle("pictures", "a picture that is made in tiles")
+    notes = (*prepared.plan.notes, *job.notes, *guard.notes, *job.hooked.told(), *idle)
     drawn = Redrawn(
         seed=job.seed,
         model={**prepared.files.keys(), "family": prepared.config.family.value, "path": str(prepared.files.model)},

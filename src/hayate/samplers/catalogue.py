@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hayate.errors import UnknownName, UsageError
-from hayate.extensions.session import current
+from hayate.extensions.current import current
 from hayate.samplers import multistep, sde, singlestep
 from hayate.samplers.grid import (
     RESTART_STEPS,

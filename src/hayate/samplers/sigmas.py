@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hayate.errors import UnknownName, UsageError
-from hayate.extensions.session import current
+from hayate.extensions.current import current
 from hayate.samplers.lent import lent
 
 Array: TypeAlias = NDArray[np.float64]

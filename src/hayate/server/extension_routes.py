@@ -8,7 +8,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hayate.errors import HayateError, clip
-from hayate.extensions.session import Crashed, Hook, current
+from hayate.extensions.current import current
+from hayate.extensions.standing import Crashed, Hook
 from hayate.server.failures import failure
 
 PREFIX = "/extensions"

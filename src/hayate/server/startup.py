@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from hayate.extensions.current import current
 from hayate.extensions.listing import rows_of
-from hayate.extensions.session import current
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from hayate.errors import MissingDependency, UnknownName, UsageError
-from hayate.extensions.session import current
+from hayate.extensions.current import current
 from hayate.runtime.attention.base import Backend
 from hayate.runtime.attention.catalogue import BACKENDS
 from hayate.runtime.attention.counted import CountedAttention

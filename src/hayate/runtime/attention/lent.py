@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hayate.extensions.chosen import chosen
-from hayate.extensions.session import Hook, current
+from hayate.extensions.current import current
+from hayate.extensions.standing import Hook
 from hayate.runtime.attention.base import Backend
 from hayate.runtime.device import Device
 

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from hayate.errors import UsageError, clip
-from hayate.extensions.session import Standing, current
+from hayate.extensions.current import current
+from hayate.extensions.standing import Standing
 from hayate.server.a1111.requests import Generation
 
 FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(

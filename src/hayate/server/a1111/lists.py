@@ -8,9 +8,9 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from hayate.extensions.current import current
 from hayate.extensions.discovery import Origin
 from hayate.extensions.listing import rows_of
-from hayate.extensions.session import current
 from hayate.request import LATENT_UPSCALERS, PIXEL_UPSCALERS
 from hayate.samplers.catalogue import SAMPLERS, SamplerInfo
 from hayate.samplers.sigmas import AUTOMATIC, SCHEDULES, ScheduleInfo

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from hayate.extensions.session import current
+from hayate.extensions.current import current
 from hayate.request import LATENT_UPSCALERS, PIXEL_UPSCALERS
 from hayate.settings import Settings
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Cookie, Header, Request
 from fastapi.responses import HTMLResponse, Response
 
-from hayate.extensions.session import current
+from hayate.extensions.current import current
 from hayate.jobs.desk import Desk
 from hayate.jobs.records import State
 from hayate.server.ui.lent_controls import lent_controls

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from hayate.extensions.control import Control as Declared
 from hayate.extensions.discovery import Origin
-from hayate.extensions.session import Session, Standing
+from hayate.extensions.session import Session
+from hayate.extensions.standing import Standing
 from hayate.server.ui.controls import Control, Group, Tab
 
 PICTURE_TABS = ("txt2img", "img2img")

@@ -98,7 +98,7 @@ def _extensions(
     info: Infotext, record: Mapping[str, Any] | None
 ) -> tuple[dict[str, Any], dict[str, bool], tuple[str, ...]]:
     """The values of the extensions' controls, which of their panels are on, and what can't be had."""
-    from hayate.extensions.session import current
+    from hayate.extensions.current import current
     from hayate.pipeline.pasted_extensions import pasted_extensions
     from hayate.server.ui.lent_controls import panel_id
 

@@ -8,8 +8,8 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from hayate.extensions.current import current
 from hayate.extensions.listing import Row, rows_of
-from hayate.extensions.session import current
 from hayate.extensions.switching import switch
 from hayate.server.v1.doors import TheSettings
 from hayate.server.v1.jobs import REFUSED

@@ -19,6 +19,9 @@ COMMAND = (sys.executable, "-m", "hayate.jobs.worker")
 LOG_NAME = "worker.log"
 MOST_LOG_BYTES = 4 * 2**20
 GRACE_S = 3.0
+WAITING = {"OMP_WAIT_POLICY": "passive"}
+"""PyTorch's threads sleep where they wait for each other. By default they spin, and as soon as anything else wants a
+core, a browser for one, they spin for a thread that does not run (docs/decisions/jobs.md). What the user says wins."""
 
 
 class WorkerProcess:
@@ -44,7 +47,7 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=complaints,
-                env=None if environment is None else {**os.environ, **environment},
+                env={**WAITING, **os.environ, **(environment or {})},
             )
         self._reader = threading.Thread(target=self._read, name="worker reports", daemon=True)
         self._reader.start()

@@ -61,7 +61,10 @@ export function toast(message, hint = "", kind = "info") {
   close.ariaLabel = say("close");
   close.onclick = () => box.remove();
   box.append(close);
-  document.getElementById("toasts").append(box);
+  const shelf = document.getElementById("toasts");
+  // What is said already is said anew, not twice: a server that is away fails many calls at once.
+  for (const other of [...shelf.children]) if (other.textContent === box.textContent) other.remove();
+  shelf.append(box);
   if (kind !== "error") setTimeout(() => box.remove(), 5000);
 }
 

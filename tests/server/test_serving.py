@@ -315,6 +315,24 @@ def test_what_ran_when_it_ended_runs_at_the_next_start(servers: list[Server], tm
     assert second.end()[0] == 0
 
 
+@needs_signals
+def test_a_job_goes_on_when_nobody_listens_any_more(servers: list[Server], tmp_path: Path) -> None:
+    """Who posts a job to /v1 may go: closing the stream of its events in the middle ends nothing."""
+    server = Server(tmp_path, LIGHT="1").until_ready()
+    servers.append(server)
+    job = {"kind": "generate", "body": {"request": {"prompt": "slow", "steps": 60, "seed": 1}}}
+    path = f"/v1/jobs/{json.loads(server.ask('POST', '/v1/jobs', job)[1])['id']}"
+    stream = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    stream.request("GET", f"{path}/events")
+    events = stream.getresponse()
+    while not events.readline().startswith(b"event: progress"):
+        pass
+    stream.close()
+    assert state_of(server, path) == "running"
+    until(lambda: state_of(server, path) == "done")
+    assert server.end()[0] == 0
+
+
 READ_EVERYTHING = """
 import sys
 from pathlib import Path

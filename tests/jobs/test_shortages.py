@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ def test_a_shortage_of_memory_costs_a_retry_or_the_job_and_nothing_afterwards(tm
 
     async def main() -> None:
         async with opened(tmp_path, command=faulty_worker.COMMAND) as desk:
-            wide = {"width_px": 2 * faulty_worker.TILE_PX}
+            wide: dict[str, Any] = {"width_px": 2 * faulty_worker.TILE_PX}
             before = pixels(await made(desk))
             tiled = pixels(await made(desk, "short decode", asked={"vae_tile_px": faulty_worker.TILE_PX}, **wide))
 

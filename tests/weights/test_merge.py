@@ -14,7 +14,7 @@ from torch import Tensor
 from hayate.errors import OutputError
 from hayate.weights.detect import UNET_PREFIX, VAE_PREFIX
 from hayate.weights.hashes import file_sha256
-from hayate.weights.merge import write_merge
+from hayate.weights.merge import Merge, write_merge
 from tests.weights.merges import CLIP, QUERY, Run, arrays, opened, rewrite
 
 
@@ -77,6 +77,22 @@ def test_cosine_merges_measure_both_models_and_leave_the_vae(three: Path, merged
         np.testing.assert_allclose(
             result[name].double().numpy(), b[name] * (1 - share) + a[name] * share, rtol=0, atol=2e-6
         )
+
+
+def test_threads_that_need_what_is_measured_wait_for_the_one_that_measures(
+    three: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[object] = []
+    similarities = Merge._similarities
+    monkeypatch.setattr(Merge, "_similarities", lambda self, node: (measured.append(node), similarities(self, node))[1])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        with opened("merge(A, merge(B, C, 0.4, calc=cosineA), 0.3, calc=cosineB)", three) as merge:
+            write_merge(merge, tmp_path / "out.safetensors")
+    finally:
+        torch.set_num_threads(threads)
+    assert len(measured) == len(set(map(id, measured))) == 2
 
 
 def test_a_merge_of_a_model_with_itself_is_it_by_every_method(three: Path, merged: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -63,6 +64,7 @@ class Merge:
     """Who computes what is sums and differences number by number."""
     spans: dict[Blend, Span] = field(default_factory=dict)
     """The ranges of similarities that were measured."""
+    measuring: threading.RLock = field(default_factory=threading.RLock, compare=False, repr=False)
     overflown: dict[str, int] = field(default_factory=dict)
     """How many finite numbers of which tensors became infinite by rounding."""
 
@@ -166,9 +168,10 @@ class Merge:
         """The range of similarities of a cosine merge's models, measured over all of both, once."""
         if not node.calc.startswith("cosine"):
             return 0.0, 0.0
-        if node not in self.spans:
-            self.spans[node] = methods.similarity_span(list(self._similarities(node)))
-        return self.spans[node]
+        with self.measuring:  # threads that need it at once wait for the one that measures
+            if node not in self.spans:
+                self.spans[node] = methods.similarity_span(list(self._similarities(node)))
+            return self.spans[node]
 
     def _similarities(self, node: Blend) -> Iterator[Tensor]:
         for name in self.names:

@@ -22,7 +22,7 @@ class Flag:
 
 
 _SERVERS = "the server's; it has no effect on this command"
-_INSTALLER = "the installer's; launch.py installs what is missing and nothing else"
+_INSTALLER = "launch.py's, which takes it out; it has no effect on this command"
 _ABSENT = "for models that are not here"
 _NO_DOWNLOAD = "nothing is downloaded in any case"
 _NEVER = "it had no effect at A1111 either"
@@ -148,7 +148,7 @@ FLAGS: Mapping[str, Flag] = MappingProxyType(
         "--reinstall-torch": Flag(_INSTALLER, acts=False),
         "--reinstall-xformers": Flag(_INSTALLER, acts=False),
         "--skip-python-version-check": Flag(_INSTALLER, acts=False),
-        "--skip-version-check": Flag(_INSTALLER, acts=False),
+        "--skip-version-check": Flag("no versions are looked at when Hayate starts", acts=False),
         "--exit": Flag(_INSTALLER, acts=False),
         "--skip-torch-cuda-test": Flag("a machine without a CUDA card computes on its CPU", acts=False),
         "--update-check": Flag(_NO_DOWNLOAD, acts=False),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import importlib.util
 import io
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +15,11 @@ from typing import Any
 
 import pytest
 
+from launcher import swap
+from launcher.variables import MEANINGLESS
+
 ROOT = Path(__file__).resolve().parent.parent
+VARIABLES = ("VENV_DIR", "PYTHON", "COMMANDLINE_ARGS", "TORCH_COMMAND", "TORCH_INDEX_URL", "GIT", *MEANINGLESS)
 
 
 class World:
@@ -26,6 +32,7 @@ class World:
         self.fails_at = ""
         self.output = ""
         self.launched: list[str] = []
+        self.version = (3, 11)
         spec = importlib.util.spec_from_file_location("launch_under_test", ROOT / "launch.py")
         assert spec
         assert spec.loader
@@ -43,7 +50,8 @@ class World:
             python = Path(module[1], "Scripts/python.exe" if sys.platform == "win32" else "bin/python")
             python.parent.mkdir(parents=True)
             python.touch()
-            Path(module[1], "pyvenv.cfg").write_text("version = 3.11.7\n")
+            python.with_name("pip").write_text(f"#!{python}\n")
+            Path(module[1], "pyvenv.cfg").write_text(f"version = 3.11.7\ncommand = python -m venv {module[1]}\n")
         return 0
 
     def run(self, command: list[str]) -> int:
@@ -61,8 +69,8 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    for name in ("VENV_DIR", "PYTHON", "COMMANDLINE_ARGS", "TORCH_COMMAND", "TORCH_INDEX_URL"):
-        monkeypatch.delenv(name, raising=False)
+    # launch.py puts what it reads from files there, which must not outlive the test.
+    monkeypatch.setattr(os, "environ", {name: text for name, text in os.environ.items() if name not in VARIABLES})
     monkeypatch.chdir(tmp_path)
     for name in ("constraints.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
@@ -73,7 +81,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(launch, "run", world.run)
     monkeypatch.setattr(launch, "cuda_index", lambda: "")
     monkeypatch.setattr(launch.subprocess, "call", world.call)
-    monkeypatch.setattr(launch, "ask_version", lambda python, _: (3, 11) if Path(python).exists() else ())
+    monkeypatch.setattr(launch, "ask_version", lambda python, _: world.version if Path(python).exists() else ())
     return world
 
 
@@ -188,20 +196,6 @@ def test_an_index_of_pytorchs_gives_torch_alone(world: World, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    ("answer", "system", "expected"),
-    [("8.9\n", "nt", "cu130"), ("8.9\n", "posix", ""), ("6.1\n", "nt", "cu126"), ("8.6\n6.1\n", "posix", "cu126")],
-)
-def test_the_card_decides_the_index(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: str, system: str, expected: str
-) -> None:
-    launch = World(tmp_path).launch
-    done = launch.subprocess.CompletedProcess([], 0, stdout=answer)
-    monkeypatch.setattr(launch.subprocess, "run", lambda *_, **__: done)
-    monkeypatch.setattr(launch, "os", type("os", (), {"name": system}))
-    assert launch.cuda_index().rpartition("/")[2] == expected
-
-
-@pytest.mark.parametrize(
     ("fails_at", "output", "hint"),
     [
         ("venv", "ensurepip is not available", "apt install python3-venv"),
@@ -299,3 +293,237 @@ def test_every_package_of_the_project_is_pinned() -> None:
     for requirement in project["dependencies"] + project["optional-dependencies"]["test"]:
         assert requirement.partition(">")[0].partition("[")[0].lower() in pins
     assert len(pins) == len(set(pins))
+
+
+# ------------------------------------------------------------------------------------------ the launcher's own flags
+
+
+def test_the_launchers_flags_are_taken_out_of_both_places_and_not_from_text(world: World) -> None:
+    os.environ["COMMANDLINE_ARGS"] = "--skip-python-version-check --medvram"
+    world.version = (3, 15)
+    assert world.start("generate", "--exit", "--", "--update") == 0
+    assert world.launched == []
+    assert world.start("generate", "--", "--update") == 0
+    assert world.launched[4:] == ["generate", "--medvram", "--", "--update"]
+
+
+def test_sysinfo_is_the_doctors_sheet(world: World) -> None:
+    world.start("--dump-sysinfo")
+    command, flag, file = world.launched[4:]
+    assert (command, flag) == ("doctor", "--facts")
+    assert file.startswith("sysinfo-20")
+
+
+def test_skip_install_starts_what_is_there(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert world.start("--skip-install") == 1
+    assert "start once without --skip-install" in capsys.readouterr().err
+    world.start()
+    (world.root / "pyproject.toml").write_text("[project]\nname='other'\n")
+    assert world.start("info", "--skip-install") == 0
+    assert world.steps == []
+    assert world.launched[4:] == ["info"]
+
+
+def test_torch_is_installed_again_on_request(world: World) -> None:
+    world.start()
+    world.start("--reinstall-torch")
+    assert world.modules == ["pip", "pip", "pip"]
+    assert world.steps[0][:3] == ["pip", "install", "--force-reinstall"]
+    assert world.steps[0][-1] == "torch==2.13.0"
+    world.start()
+    assert world.steps == []
+
+
+def test_a_torch_that_could_not_be_installed_again_leaves_the_old_one_in_use(world: World) -> None:
+    world.start()
+    world.fails_at = "--force-reinstall"
+    assert world.start("--reinstall-torch") == 1
+    assert world.start("info") == 0
+    assert world.steps == []
+
+
+def test_xformers_is_looked_for_before_anything_is_changed(world: World) -> None:
+    world.start()
+    world.fails_at = "--dry-run"
+    assert world.start("--reinstall-xformers") == 1
+    assert len(world.steps) == 1
+    world.fails_at = ""
+    os.environ["XFORMERS_PACKAGE"] = "xformers==0.0.35"
+    assert world.start("--reinstall-xformers") == 0
+    looking, installing = world.steps
+    assert "torch==3.11\n" in Path(looking[5]).read_text(), "the one that is installed, as imagined here"
+    assert installing == ["pip", "install", "--force-reinstall", "--no-deps", "xformers==0.0.35"]
+
+
+def test_a_newer_version_starts_its_own_launcher(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world.launch, "update", lambda: True)
+    os.environ["COMMANDLINE_ARGS"] = "--medvram"
+    assert world.start("--update", "--port", "7861") == 0
+    assert world.launched == [sys.executable, str(world.root / "launch.py"), "--port", "7861"]
+
+
+def test_no_checkout_is_said_and_started(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert world.start("info", "--update") == 0
+    assert "not updated: it is no git checkout" in capsys.readouterr().err
+    assert world.launched[4:] == ["info"]
+
+
+# ------------------------------------------------------------------------------------------------------ rebuilding
+
+
+def test_an_environment_is_made_beside_the_old_one_and_put_in_its_place(world: World) -> None:
+    world.start("test")
+    old = world.root / ".venv"
+    (old / "lib/python3.11/site-packages/xFormers-0.0.35.dist-info").mkdir(parents=True)
+    (old / "old").touch()
+    assert world.start("info", "--rebuild-venv") == 0
+    assert world.steps[0] == ["venv", str(world.root / ".ven~")]
+    assert world.steps[2][-1] == f"{world.root}[test]", "what the old one had"
+    assert "import torch" in world.steps[-1][0]
+    assert not (old / "old").exists()
+    assert (old / "bin/pip").read_text() == f"#!{old}/bin/python\n" or sys.platform == "win32"
+    assert sorted(each.name for each in world.root.iterdir() if each.name.startswith(".ven")) == [".venv"]
+    assert world.start("test") == 0
+    assert world.steps == []
+
+
+def test_what_the_new_one_lacks_is_said(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.start()
+    (world.root / ".venv/lib/python3.11/site-packages/xFormers-0.0.35.dist-info").mkdir(parents=True)
+    world.start("--rebuild-venv")
+    assert "note: no longer installed: xformers\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fails_at", ["venv", "torch==", "--editable", "open_clip", "import torch"])
+def test_a_new_environment_that_does_not_work_leaves_the_old_one(world: World, fails_at: str) -> None:
+    world.start()
+    (world.root / ".venv" / "old").touch()
+    world.fails_at = fails_at
+    assert world.start("--rebuild-venv") == 1
+    assert world.start("info") == 0
+    assert world.steps == []
+    assert (world.root / ".venv" / "old").exists()
+
+
+class Killed(BaseException):
+    """The machine went away."""
+
+
+PRIMITIVES = (
+    (Path, "rename"),
+    (Path, "replace"),
+    (Path, "touch"),
+    (Path, "unlink"),
+    (Path, "rmdir"),
+    (Path, "mkdir"),
+    (Path, "write_text"),
+    (Path, "write_bytes"),
+    (shutil, "rmtree"),
+    (subprocess, "call"),
+)
+"""Everything by which a rebuild changes the disk."""
+
+
+def killed_at(count: int, world: World) -> bool:
+    """Rebuilds, and is killed just before the change with that number; whether it came to it."""
+    left = count
+
+    def counted(act: Any) -> Any:
+        def once(*arguments: Any, **keywords: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Killed
+            return act(*arguments, **keywords)
+
+        return once
+
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in PRIMITIVES:
+            patch.setattr(owner, name, counted(getattr(owner, name)))
+        try:
+            assert world.start("info", "--rebuild-venv") == 0
+        except Killed:
+            return True
+    return False
+
+
+def test_a_rebuild_that_is_killed_anywhere_leaves_an_installation_that_works(world: World) -> None:
+    world.start()
+    count = 0
+    while killed_at(count, world):
+        world.launched = []
+        assert world.start("info") == 0, count
+        assert world.steps == [], f"killed at change {count}: something was installed again"
+        assert Path(world.launched[0]).exists()
+        count += 1
+    assert count > 20
+    assert sorted(each.name for each in world.root.iterdir() if each.name.startswith(".ven")) == [".venv"]
+
+
+def test_a_strange_folder_in_the_way_is_not_removed(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.start()
+    (world.root / ".ven~").mkdir()
+    (world.root / ".ven~" / "diary.txt").write_text("mine")
+    assert world.start("--rebuild-venv") == 1
+    assert "is in the way" in capsys.readouterr().err
+    assert (world.root / ".ven~" / "diary.txt").read_text() == "mine"
+    (world.root / ".venv" / "hayate-venv").unlink()
+    assert world.start("--rebuild-venv") == 1
+    assert "was not made by launch.py" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="scripts are programs there")
+def test_a_real_environments_scripts_run_in_their_new_place(tmp_path: Path) -> None:
+    venv = tmp_path / ".venv"
+    new = swap.side(venv)
+    for place in (venv, new):
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True, timeout=60)
+        (place / swap.OWN).touch()
+        (place / swap.STAMP).touch()
+    script = new / "bin" / "where"
+    script.write_text(f"#!{new}/bin/python\nimport sys\nprint(sys.prefix)\n")
+    script.chmod(0o755)
+    swap.relocate(venv)
+    swap.exchange(venv)
+    done = subprocess.run([venv / "bin" / "where"], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == str(venv)
+    assert [each.name for each in tmp_path.iterdir()] == [".venv"]
+    assert str(new) not in (venv / "bin" / "activate").read_text()
+
+
+# ----------------------------------------------------------------------------------------- A1111's file of variables
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the other file is read there")
+def test_a_webui_user_file_is_read_and_not_executed(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs = world.root / "theirs"
+    theirs.mkdir()
+    (theirs / "pyvenv.cfg").touch()
+    (world.root / "webui-user.sh").write_text(
+        'export COMMANDLINE_ARGS="--xformers --port 7861"\n'
+        f'venv_dir="{theirs}"\npython_cmd="no-such-python3.10"\nexport NO_TCMALLOC="True"\n'
+        "export TORCH_COMMAND=$(touch made)\nfind / -delete\n"
+    )
+    assert world.start() == 0
+    assert world.launched[4:] == ["serve", "--xformers", "--port", "7861"]
+    assert Path(world.launched[0]).is_relative_to(world.root / ".venv")
+    said = capsys.readouterr().err
+    for part in ("another program's", "no Python 3.11", "NO_TCMALLOC", "TORCH_COMMAND would have", "line 6 is no"):
+        assert part in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="hayate.bat is for there")
+def test_the_script_takes_a_python_that_fits(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "hayate.sh", tmp_path)
+    (tmp_path / "launch.py").write_text("import sys\nprint(sys.executable, *sys.argv[1:])\n")
+    environment = {"PATH": "/usr/bin:/bin", "PYTHON": sys.executable}
+    command = [str(tmp_path / "hayate.sh"), "generate", "a red sun"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == f"{sys.executable} generate a red sun\n"
+    (tmp_path / "bin").mkdir()
+    for name in ("dirname", "sh"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name) or "")
+    done = subprocess.run(command, env={"PATH": str(tmp_path / "bin")}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no Python 3.11")

@@ -19,10 +19,12 @@ class Flag:
     """What follows the flag: "" nothing, "one" a word, "some" a word and all further ones of `CPU_NAMES`."""
     acts: bool = True
     """Whether it changes how pictures are computed; of the others `doc` is said as a note."""
+    is_place: bool = False
+    """Whether it says where files are, and becomes settings before a command sees it."""
 
 
 _SERVERS = "the server's; it has no effect on this command"
-_INSTALLER = "the installer's; launch.py installs what is missing and nothing else"
+_INSTALLER = "launch.py's, which takes it out; it has no effect on this command"
 _ABSENT = "for models that are not here"
 _NO_DOWNLOAD = "nothing is downloaded in any case"
 _NEVER = "it had no effect at A1111 either"
@@ -74,23 +76,33 @@ FLAGS: Mapping[str, Flag] = MappingProxyType(
         "--enable-console-prompts": Flag(_NEVER, acts=False),
         "--ngrok-region": Flag(_NEVER, takes="one", acts=False),
         # Paths
-        "--data-dir": Flag("set models_dir and outputs_dir instead", takes="one", acts=False),
-        "--models-dir": Flag("set models_dir and vae_dir instead", takes="one", acts=False),
+        "--data-dir": Flag(
+            "A1111's folder: models, styles, outputs and config.json are used where they are",
+            takes="one",
+            acts=False,
+            is_place=True,
+        ),
+        "--models-dir": Flag(
+            "the folder of Stable-diffusion, VAE, Lora and ESRGAN; or of the checkpoints themselves",
+            takes="one",
+            acts=False,
+            is_place=True,
+        ),
         "--ckpt": Flag("use --model instead", takes="one", acts=False),
-        "--ckpt-dir": Flag("set models_dir instead", takes="one", acts=False),
-        "--vae-dir": Flag("set vae_dir instead", takes="one", acts=False),
+        "--ckpt-dir": Flag("the folder of the checkpoints", takes="one", acts=False, is_place=True),
+        "--vae-dir": Flag("the folder of the VAEs", takes="one", acts=False, is_place=True),
         "--vae-path": Flag("use --vae instead", takes="one", acts=False),
         "--config": Flag("a checkpoint's tensors say what it is", takes="one", acts=False),
-        "--embeddings-dir": Flag("embeddings are not applied yet", takes="one", acts=False),
+        "--embeddings-dir": Flag("the folder of the textual inversions", takes="one", acts=False, is_place=True),
         "--textual-inversion-templates-dir": Flag("nothing is trained here", takes="one", acts=False),
         "--hypernetwork-dir": Flag(_ABSENT, takes="one", acts=False),
         "--localizations-dir": Flag("the page speaks English and Japanese", takes="one", acts=False),
-        "--styles-file": Flag("set styles_file instead", takes="one", acts=False),
+        "--styles-file": Flag("the file of the styles; of several the last", takes="one", acts=False, is_place=True),
         "--gfpgan-dir": Flag(_ABSENT, takes="one", acts=False),
         "--gfpgan-model": Flag(_ABSENT, takes="one", acts=False),
         "--codeformer-models-path": Flag(_ABSENT, takes="one", acts=False),
         "--gfpgan-models-path": Flag(_ABSENT, takes="one", acts=False),
-        "--esrgan-models-path": Flag(_ABSENT, takes="one", acts=False),
+        "--esrgan-models-path": Flag("the folder of the upscalers", takes="one", acts=False, is_place=True),
         "--bsrgan-models-path": Flag(_ABSENT, takes="one", acts=False),
         "--realesrgan-models-path": Flag(_ABSENT, takes="one", acts=False),
         "--dat-models-path": Flag(_ABSENT, takes="one", acts=False),
@@ -98,8 +110,10 @@ FLAGS: Mapping[str, Flag] = MappingProxyType(
         "--ldsr-models-path": Flag(_ABSENT, takes="one", acts=False),
         "--scunet-models-path": Flag(_ABSENT, takes="one", acts=False),
         "--swinir-models-path": Flag(_ABSENT, takes="one", acts=False),
-        "--lora-dir": Flag("HAYATE_LORA_DIR names the folder of the LoRAs", takes="one", acts=False),
-        "--lyco-dir-backcompat": Flag("HAYATE_LORA_DIR names the folder of the LoRAs", takes="one", acts=False),
+        "--lora-dir": Flag("the folder of the LoRAs", takes="one", acts=False, is_place=True),
+        "--lyco-dir-backcompat": Flag(
+            "the same, where --lora-dir is not given", takes="one", acts=False, is_place=True
+        ),
         "--ui-config-file": Flag("the browser remembers what was typed", takes="one", acts=False),
         "--ui-settings-file": Flag("HAYATE_CONFIG names the settings file", takes="one", acts=False),
         # Server and security
@@ -148,7 +162,7 @@ FLAGS: Mapping[str, Flag] = MappingProxyType(
         "--reinstall-torch": Flag(_INSTALLER, acts=False),
         "--reinstall-xformers": Flag(_INSTALLER, acts=False),
         "--skip-python-version-check": Flag(_INSTALLER, acts=False),
-        "--skip-version-check": Flag(_INSTALLER, acts=False),
+        "--skip-version-check": Flag("no versions are looked at when Hayate starts", acts=False),
         "--exit": Flag(_INSTALLER, acts=False),
         "--skip-torch-cuda-test": Flag("a machine without a CUDA card computes on its CPU", acts=False),
         "--update-check": Flag(_NO_DOWNLOAD, acts=False),
@@ -198,7 +212,8 @@ class TakenFlags:
     @property
     def notes(self) -> tuple[str, ...]:
         """One line for each flag that has no effect."""
-        notes = [f"{name}: {FLAGS[name].doc}" for name in self.values if not FLAGS[name].acts]
+        idle = (name for name in self.values if not FLAGS[name].acts and not FLAGS[name].is_place)
+        notes = [f"{name}: {FLAGS[name].doc}" for name in idle]
         others = [name for name in self.cpu_names if name not in HERE_ON_CPU]
         return (*notes, *(f"--use-cpu {name}: there is no such model here" for name in others))
 
@@ -264,9 +279,9 @@ def device_from(flags: TakenFlags, asked: str | None) -> str | None:
 
 def flags_page() -> str:
     """The part of docs/cli.md about A1111's flags."""
-    acting, others = (
-        "\n".join(f"| `{name}` | {flag.doc} |" for name, flag in FLAGS.items() if flag.acts is acts)
-        for acts in (True, False)
+    acting, places, others = (
+        "\n".join(f"| `{name}` | {flag.doc} |" for name, flag in FLAGS.items() if (flag.acts, flag.is_place) == kind)
+        for kind in ((True, False), (False, True), (False, False))
     )
     return f"""## A1111's flags
 
@@ -275,6 +290,12 @@ Every command takes them, on the command line and from `COMMANDLINE_ARGS`. Two t
 | Flag | What it means |
 |---|---|
 {acting}
+
+Those that say where files are become settings, which win over the environment and the settings file:
+
+| Flag | What it names |
+|---|---|
+{places}
 
 Those without effect are accepted with a note:
 

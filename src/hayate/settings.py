@@ -228,6 +228,15 @@ def load_settings(
     return Settings(**values)
 
 
+def given_keys(environment: Mapping[str, str] | None = None, *, file: Path | None = None) -> frozenset[str]:
+    """The settings that the user's environment or settings file gives.
+
+    Raises: as `load_settings`.
+    """
+    environment = os.environ if environment is None else environment
+    return frozenset({**_from_file(file, environment), **_from_environment(environment)})
+
+
 def changed_settings(settings: Settings, changes: Mapping[str, Any], *, allows_paths: bool = True) -> Settings:
     """The same with some values changed; None changes nothing.
 

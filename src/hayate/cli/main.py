@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hayate import __version__
 from hayate.errors import HayateError, UnknownName, UsageError, nearest, save_traceback
-from hayate.flags import FLAGS, given, take_flags
+from hayate.flags import FLAGS, TakenFlags, given, take_flags
 
 if TYPE_CHECKING:
     import typer
@@ -82,6 +82,11 @@ COMMANDS = MappingProxyType(
             "extensions | install FOLDER …",
             "what others add: list, install, switch on and off",
         ),
+        "import-a1111": Command(
+            "hayate.cli.import_a1111",
+            "import-a1111 FOLDER",
+            "what an installation of A1111 has, and its use from here on",
+        ),
     }
 )
 
@@ -113,9 +118,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(words: list[str]) -> int:
     """Run the sub-command that the first word names; its module is imported only now."""
-    kept = COMMANDS[words[0]].own_flags if words and words[0] in COMMANDS else ()
+    kept = _kept_flags(words)
     flags, words = take_flags(words, kept)  # also without a command: launch.py adds those of COMMANDLINE_ARGS
     given.set(flags)
+    if any(FLAGS[name].is_place for name in flags.values):
+        from hayate.cli.a1111_folders import at_places
+
+        with at_places(flags, _say):
+            return _run(words, flags)
+    return _run(words, flags)
+
+
+def _run(words: list[str], flags: TakenFlags) -> int:
     first = words[0] if words else "--help"
     if first in ("--help", "-h", "help"):
         sys.stdout.write(help_page())
@@ -132,6 +146,18 @@ def run(words: list[str]) -> int:
 
     with in_use(lambda: session_for(load_settings(), flags)):
         return run_app(importlib.import_module(COMMANDS[first].module).app, words[1:], f"hayate {first}")
+
+
+def _kept_flags(words: list[str]) -> tuple[str, ...]:
+    """A1111's flags that the command takes itself; not --models-dir where it names A1111's folder of folders."""
+    kept = COMMANDS[words[0]].own_flags if words and words[0] in COMMANDS else ()
+    if "--models-dir" in kept and "--models-dir" in " ".join(words):
+        from hayate.cli.a1111_folders import is_a1111_models
+
+        folder = take_flags(words)[0].value("--models-dir")
+        if folder is not None and is_a1111_models(folder):
+            return tuple(name for name in kept if name != "--models-dir")
+    return kept
 
 
 def run_app(app: typer.Typer, words: list[str], name: str) -> int:

@@ -1,0 +1,1 @@
+"""What launch.py needs only sometimes: each file is imported when its part is asked for, the standard library only."""

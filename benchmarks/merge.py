@@ -73,7 +73,8 @@ def hayate(inputs: list[Path], ratios: tuple[float, ...], out: Path) -> None:
 
 def by_expression(text: str, inputs: list[Path], out: Path) -> None:
     from hayate.engines.blending import blend_once
-    from hayate.weights.merge import open_merge, write_merge
+    from hayate.weights.merge import open_merge
+    from hayate.weights.merge_file import write_merge
     from hayate.weights.merge_recipe import parse_recipe
 
     files = {letter: inputs[index % len(inputs)] for index, letter in enumerate("ABC")}

@@ -18,7 +18,8 @@ from hayate.pipeline.session import make_pictures
 from hayate.pipeline.workspace import Workspace
 from hayate.runtime.asked import Asked
 from hayate.settings import Settings
-from hayate.weights.merge import open_merge, write_merge
+from hayate.weights.merge import open_merge
+from hayate.weights.merge_file import write_merge
 from hayate.weights.merge_recipe import parse_recipe
 from hayate.weights.merged import MergedModel
 from tests.pipeline.several import SDP, made, pixels, request_for, same

@@ -10,7 +10,8 @@ from hayate.errors import UsageError
 from hayate.models.config import Family
 from hayate.server.ui.recipes import ALONE, RatioFields, RecipeFields, recipe_of
 from hayate.weights.merge_blocks import PRESETS, SD_BLOCKS, XL_BLOCKS
-from hayate.weights.merge_recipe import METHODS, Blend, Model, WithLoras, parse_recipe
+from hayate.weights.merge_nodes import METHODS, Blend, Model, WithLoras
+from hayate.weights.merge_recipe import parse_recipe
 
 NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=12).filter(
     lambda name: name.strip() and not ("'" in name and '"' in name)

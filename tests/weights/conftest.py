@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hayate.models.config import Family
-from hayate.weights.merge import write_merge
+from hayate.weights.merge_file import write_merge
 from tests.tiny_models import write_tiny
 from tests.weights.merges import Run, opened
 

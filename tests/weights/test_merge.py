@@ -14,7 +14,8 @@ from torch import Tensor
 from hayate.errors import OutputError
 from hayate.weights.detect import UNET_PREFIX, VAE_PREFIX
 from hayate.weights.hashes import file_sha256
-from hayate.weights.merge import Merge, write_merge
+from hayate.weights.merge import Merge
+from hayate.weights.merge_file import write_merge
 from tests.weights.merges import CLIP, QUERY, Run, arrays, opened, rewrite
 
 

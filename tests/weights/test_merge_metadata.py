@@ -11,7 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from hayate.weights.hashes import file_sha256, legacy_hash
-from hayate.weights.merge import Merge, open_merge, write_merge
+from hayate.weights.merge import Merge, open_merge
+from hayate.weights.merge_file import write_merge
 from hayate.weights.merge_metadata import merge_metadata
 from hayate.weights.merge_recipe import parse_recipe
 from tests.weights.merges import opened

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hayate.errors import HayateError, UnknownName, UsageError
 from hayate.models.config import Family
 from hayate.weights.detect import UNET_PREFIX
-from hayate.weights.merge_recipe import Blend, Model, WithLoras, is_recipe, parse_recipe, quoted
+from hayate.weights.merge_nodes import Blend, Model, WithLoras
+from hayate.weights.merge_recipe import is_recipe, parse_recipe, quoted
 
 IN04 = UNET_PREFIX + "input_blocks.4.1.transformer_blocks.0.attn1.to_q.weight"
 OUT05 = UNET_PREFIX + "output_blocks.5.0.in_layers.2.weight"

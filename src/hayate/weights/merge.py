@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-from hayate.errors import OutputError
 from hayate.models.config import ModelConfig
 from hayate.weights import merge_methods as methods
 from hayate.weights.detect import UNET_PREFIX, VAE_PREFIX
 from hayate.weights.lora import read_adapter
-from hayate.weights.merge_blend import blend, count_overflown, one_thread_each, spread
+from hayate.weights.merge_blend import blend, count_overflown, spread
 from hayate.weights.merge_inputs import (
     Source,
     check_families,
@@ -33,18 +29,15 @@ from hayate.weights.merge_inputs import (
     source_of,
 )
 from hayate.weights.merge_methods import Span
+from hayate.weights.merge_nodes import Blend, Model, Node, WithLoras
 from hayate.weights.merge_program import Blender, Work, program_of
-from hayate.weights.merge_recipe import Blend, Model, Node, Recipe, WithLoras
+from hayate.weights.merge_recipe import Recipe
 from hayate.weights.merge_rows import column_sums, value_of, windows
 from hayate.weights.merge_steps import Edit, Edited, Leaf, Mix, Step, shape_of
 from hayate.weights.narrowing import Loss
 from hayate.weights.read import TORCH_DTYPES, open_checkpoint
-from hayate.weights.write import Entry, dtype_code, write_safetensors
 
 Edits = Mapping[WithLoras, Mapping[str, tuple[Edit, ...]]]
-_AHEAD = 2
-"""Batches of tensors that are computed while another is written."""
-_BATCH_BYTES = 1 << 22
 _OF_SOME = frozenset({"ties", "dare"})
 """Ways that mix as many models as have a tensor."""
 
@@ -224,39 +217,6 @@ def prepare_merge(
     )
 
 
-def write_merge(
-    merge: Merge,
-    path: Path,
-    *,
-    dtype: torch.dtype | None = None,
-    metadata: Mapping[str, str] | None = None,
-    may_replace: bool = False,
-    on_share: Callable[[float], None] = lambda share: None,
-) -> None:
-    """Writes the merged model; without `dtype` each tensor keeps A's.
-
-    Raises: OutputError, also for a path that is one of the inputs.
-    Cost: memory for three tensors, or three batches of small ones, and for what lies between.
-    """
-    if path.resolve() in {source.checkpoint.path.resolve() for source in merge.sources.values()}:
-        raise OutputError(f"{path} is one of the models to merge", hint="choose another name")
-    wanted = {name: merge.dtype(name, dtype) for name in merge.names}
-    names = sorted(merge.names, key=lambda name: -wanted[name].itemsize)  # the order in which they are asked for
-    entries = [Entry(name=name, dtype=dtype_code(wanted[name]), shape=merge.shape(name)) for name in names]
-    sizes = {entry.name: entry.size_bytes for entry in entries}
-    whole, done = sum(sizes.values()) or 1, 0
-    with one_thread_each(torch.get_num_threads()) as workers:
-        ahead = _ahead(workers, _batches(names, sizes), lambda batch: merge.get_all(batch, dtype))
-
-        def produce(name: str) -> Tensor:
-            nonlocal done
-            done += sizes[name]
-            on_share(done / whole)
-            return next(ahead)
-
-        write_safetensors(path, entries, produce, metadata, may_replace=may_replace)
-
-
 def _edits(root: Node, config: ModelConfig, loras: Mapping[str, Path]) -> tuple[Edits, list[str]]:
     """What every node with LoRAs does to which tensors, and what to say of the files."""
     adapters = {name: read_adapter(path, config) for name, path in loras.items()}
@@ -304,26 +264,3 @@ def _alone(node: Blend, ratios: Sequence[float], name: str) -> int | None:
     if not any(ratios):
         return 0
     return 1 if (node.method, node.calc) in {("merge", "normal"), ("slerp", "normal")} and ratios[0] == 1 else None
-
-
-def _batches(names: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
-    """The names in order, so many together that threads need not hand over every bias by itself."""
-    batch: list[str] = []
-    for name in names:
-        batch.append(name)
-        if sum(sizes[each] for each in batch) >= _BATCH_BYTES:
-            yield batch
-            batch = []
-    yield batch
-
-
-def _ahead(
-    workers: ThreadPoolExecutor, batches: Iterator[list[str]], make: Callable[[list[str]], list[Tensor]]
-) -> Iterator[Tensor]:
-    """The tensors in order, the next ones computed while one is written."""
-    coming = deque(workers.submit(make, batch) for batch in islice(batches, _AHEAD))
-    while coming:
-        tensors = deque(coming.popleft().result())
-        coming += (workers.submit(make, batch) for batch in islice(batches, 1))
-        while tensors:
-            yield tensors.popleft()

@@ -13,7 +13,7 @@ from hayate.errors import TensorMismatch, UsageError, clip
 from hayate.models.config import ModelConfig
 from hayate.weights.detect import UNET_PREFIX, detect
 from hayate.weights.header import TensorInfo
-from hayate.weights.merge_recipe import Model, Node, WithLoras
+from hayate.weights.merge_nodes import Model, Node, WithLoras
 from hayate.weights.read import Checkpoint, Extent
 
 CONV_IN = UNET_PREFIX + "input_blocks.0.0.weight"

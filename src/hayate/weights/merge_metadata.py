@@ -10,7 +10,7 @@ import torch
 
 from hayate.weights.hashes import file_sha256, legacy_hash
 from hayate.weights.merge import Merge
-from hayate.weights.merge_recipe import METHODS, Blend
+from hayate.weights.merge_nodes import METHODS, Blend
 from hayate.weights.recipes import MODELS, RECIPE, loaded
 
 _KEPT = ("hayate.config", "modelspec.architecture", "modelspec.prediction_type")

@@ -11,7 +11,7 @@ from hayate.weights.lora import Change
 from hayate.weights.lora_kinds import delta_of
 from hayate.weights.merge_inputs import Source
 from hayate.weights.merge_methods import Span
-from hayate.weights.merge_recipe import Blend
+from hayate.weights.merge_nodes import Blend
 from hayate.weights.read import Extent
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from hayate.errors import BrokenFile, ModelFileError, OutputError, UnknownName, UsageError, clip
 from hayate.weights import merge_recipe
 from hayate.weights.folders import BUILT_IN, RECIPES, find_model, find_recipe, recipe_files, unknown_model
-from hayate.weights.merge_recipe import MAX_CHARACTERS, Model, Recipe, expanded, parse_recipe, quoted
+from hayate.weights.merge_nodes import Model
+from hayate.weights.merge_recipe import MAX_CHARACTERS, Recipe, expanded, parse_recipe, quoted
 from hayate.weights.read import read_header
 from hayate.weights.write import new_file
 

@@ -16,7 +16,8 @@ from hayate.settings import Settings
 from hayate.weights.builtin import builtin_model
 from hayate.weights.folders import find_model
 from hayate.weights.merge_blocks import PRESETS, SD_BLOCKS, XL_BLOCKS
-from hayate.weights.merge_recipe import METHODS, parse_recipe
+from hayate.weights.merge_nodes import METHODS
+from hayate.weights.merge_recipe import parse_recipe
 from hayate.weights.read import read_header
 
 RECIPE = "sd_merge_recipe"

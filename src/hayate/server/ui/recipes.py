@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from hayate.errors import UnknownName, UsageError, clip
 from hayate.weights.merge_blocks import read_ratio
-from hayate.weights.merge_recipe import METHODS, Recipe, parse_recipe, quoted
+from hayate.weights.merge_nodes import METHODS
+from hayate.weights.merge_recipe import Recipe, parse_recipe, quoted
 
 ALONE = "none"
 """A1111's "No interpolation": model A as it is, to be converted or to get another VAE."""

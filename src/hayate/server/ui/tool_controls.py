@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hayate.server.ui.controls import Control, Group, Tab
 from hayate.server.ui.recipes import ALONE
-from hayate.weights.merge_recipe import METHODS
+from hayate.weights.merge_nodes import METHODS
 
 _BY_SCALE, _BY_SIZE = "upscale.by=scale", "upscale.by=size"
 

@@ -25,6 +25,7 @@ def error(actual: torch.Tensor, exact: torch.Tensor) -> float:
 
 @needs_kernels
 @example(dtype=torch.bfloat16, batch=1, heads=3, queries=1, keys=392, width=2, seed=2)
+@example(dtype=torch.float32, batch=1, heads=1, queries=1, keys=361, width=2, seed=1)
 @given(
     dtype=DTYPES,
     batch=st.integers(1, 3),
@@ -42,11 +43,12 @@ def test_attention_is_the_formula(dtype, batch, heads, queries, keys, width, see
     )
     weights = (q.double() @ k.double().mT * width**-0.5).softmax(-1)
     exact, ours = weights @ v.double(), kernels().attention(q, k, v)
+    magnitudes = weights @ v.double().abs()  # what is summed; the sum itself may be as near to zero as it likes
     if dtype == torch.float32:
-        assert error(ours, exact) <= 2e-6
+        assert bool(((ours.double() - exact).abs() <= 2e-6 * magnitudes).all())
         return
     # Each weight is rounded to bf16 once, and the result once: half a unit in the last of eight bits for each.
-    bound = 1.1 * 2.0**-8 * (weights @ v.double().abs() + exact.abs())
+    bound = 1.1 * 2.0**-8 * (magnitudes + exact.abs())
     assert bool(((ours.double() - exact).abs() <= bound).all())
 
 

@@ -249,9 +249,9 @@ def test_a_containers_quota_becomes_a_setting() -> None:
 
 
 def test_glibc_tcmalloc_and_jemalloc_are_fine_and_musl_is_not() -> None:
-    for library in ("glibc", "tcmalloc", "jemalloc"):
-        assert said("allocator", machine(cards=(), allocator=Allocator(library=library))) is None
-    assert said("allocator", machine(cards=(), allocator=Allocator(library="musl"))) is not None
+    for name in ("glibc", "tcmalloc", "jemalloc"):
+        assert said("allocator", machine(cards=(), allocator=Allocator(name=name))) is None
+    assert said("allocator", machine(cards=(), allocator=Allocator(name="musl"))) is not None
 
 
 def test_triton_is_for_cards_that_it_knows() -> None:

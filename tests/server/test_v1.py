@@ -482,3 +482,13 @@ def test_measuring_is_a_job(caller: TestClient, desk: StubDesk, kind: str) -> No
     answer = caller.post(f"/v1/{kind}", json={"model": "built-in"})
     assert answer.status_code == 202
     assert desk.job(answer.headers["location"].rpartition("/")[2]).kind == kind
+
+
+def test_a_file_that_one_api_was_told_of_is_there_for_the_other(desk: StubDesk, settings: Settings) -> None:
+    settings = replace(settings, lora_dir=settings.data_dir / "loras")
+    settings.lora_dir.mkdir(parents=True)
+    with TestClient(create_app(desk, settings), base_url="http://localhost") as caller:
+        assert caller.get("/v1/loras").json() == []
+        (settings.lora_dir / "new.safetensors").write_bytes(b"")
+        caller.post("/sdapi/v1/refresh-loras")
+        assert [each["name"] for each in caller.get("/v1/loras").json()] == ["new"]

@@ -176,7 +176,7 @@ class Processor(Sheet):
 class Allocator(Sheet):
     """Whose malloc serves."""
 
-    library: str
+    name: str
     """`glibc`, `musl`, `tcmalloc`, `jemalloc`, or the system's name."""
     huge_pages: Literal["always", "madvise", "never"] | None = None
 
@@ -311,7 +311,7 @@ class Facts(Sheet):
     torch: Torch | None = None
     windows: Windows = Windows()
     cards: tuple[Card, ...] = ()
-    allocator: Allocator = Allocator(library="?")
+    allocator: Allocator = Allocator(name="?")
     toolchain: Toolchain = Toolchain()
     folders: tuple[Folder, ...] = ()
     models: tuple[ModelFile, ...] = ()

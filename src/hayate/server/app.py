@@ -93,12 +93,12 @@ def _late_routers(app: FastAPI, desk: Desk, settings: Settings, options: ServeOp
     """The APIs, and what the page's tabs ask for when they are opened."""
     from hayate.server.a1111 import a1111_router
     from hayate.server.documentation import documentation_router
-    from hayate.server.library import Library
+    from hayate.server.listings import Listings
     from hayate.server.v1.router import v1_router
 
-    app.state.library = Library(settings)
+    app.state.listings = Listings(settings)
     yield v1_router()
-    yield a1111_router(desk, settings, options, app.state.preferences)
+    yield a1111_router(desk, settings, options, app.state.preferences, app.state.listings)
     yield documentation_router()
     if options.has_page:
         from hayate.server.ui.router import ui_router

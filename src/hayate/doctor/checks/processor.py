@@ -92,7 +92,7 @@ def forced_fp32(facts: Facts) -> Finding | None:
 
 def foreign_allocator(facts: Facts) -> Finding | None:
     """A C library whose malloc gives memory back and takes it again in every step."""
-    if facts.system.os != "Linux" or facts.cards or facts.allocator.library != "musl":
+    if facts.system.os != "Linux" or facts.cards or facts.allocator.name != "musl":
         return None
     return Finding(
         severity=Severity.WORTHWHILE,

@@ -174,10 +174,7 @@ def _reinstall(facts: Facts, card: Card) -> Fix:
     index, cuda = next(rows, _WHEELS[0][2:])
     version = facts.python.pins.get("torch", "2.13.0")
     # --force-reinstall, since a build for another CUDA has the same version and would be left alone.
-    command = _pip(
-        facts,
-        f"--force-reinstall --index-url {INDEX}{index} --extra-index-url https://pypi.org/simple torch=={version}",
-    )
+    command = _pip(facts, f"--force-reinstall --index-url {INDEX}{index} torch=={version}")
     return Fix(
         text=f"Install the torch for CUDA {cuda}, which has kernels for this card.",
         command=command,

@@ -45,12 +45,12 @@ def processor() -> Processor:
 def allocator() -> Allocator:
     """Whose malloc this process has; of Hayate's other processes it is the same."""
     if sys.platform != "linux":
-        return Allocator(library=platform.system())
+        return Allocator(name=platform.system())
     maps = read_text("/proc/self/maps")
-    library = next((name for name in _ALLOCATORS if name in maps), None)
+    preloaded = next((name for name in _ALLOCATORS if name in maps), None)
     libc = "musl" if "ld-musl" in maps else "glibc"
     pages = re.search(r"\[(always|madvise|never)\]", read_text("/sys/kernel/mm/transparent_hugepage/enabled"))
-    return Allocator(library=library or libc, huge_pages=pages[1] if pages else None)  # type: ignore[arg-type]
+    return Allocator(name=preloaded or libc, huge_pages=pages[1] if pages else None)  # type: ignore[arg-type]
 
 
 def toolchain(python: Python) -> Toolchain:

@@ -12,14 +12,21 @@ from fastapi import APIRouter
 if TYPE_CHECKING:
     from hayate.jobs.desk import Desk
     from hayate.server.a1111.service import Serving
+    from hayate.server.listings import Listings
     from hayate.server.preferences import Preferences
     from hayate.settings import Settings
 
 __all__ = ["a1111_router"]
 
 
-def a1111_router(desk: Desk, settings: Settings, options: Serving, preferences: Preferences | None = None) -> APIRouter:
+def a1111_router(
+    desk: Desk,
+    settings: Settings,
+    options: Serving,
+    preferences: Preferences | None = None,
+    listings: Listings | None = None,
+) -> APIRouter:
     """All routes, over a desk that the caller starts and closes."""
     from hayate.server.a1111.router import make_router
 
-    return make_router(desk, settings, options, preferences)
+    return make_router(desk, settings, options, preferences, listings)

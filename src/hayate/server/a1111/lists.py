@@ -18,7 +18,7 @@ from hayate.server.a1111 import replies
 from hayate.server.a1111.route import A1111Route, AsciiJson
 from hayate.server.a1111.scripts import SCRIPTS
 from hayate.server.a1111.service import Service
-from hayate.server.library import ListedModel
+from hayate.server.listings import ListedModel
 
 _BY_MODEL = ("SGM Uniform", "Simple", "Normal", "DDIM", "Beta", "KL Optimal", "Align Your Steps")
 """Schedules that look at the model's own noise levels."""
@@ -45,14 +45,14 @@ def _answering(read: Callable[[], Any]) -> Callable[[], AsciiJson]:
 
 
 def _lists(service: Service) -> tuple[tuple[str, Any, Callable[[], Any]], ...]:
-    library = service.library
+    listings = service.listings
     return (
         ("/samplers", list[replies.SamplerItem], lambda: [*map(_sampler, SAMPLERS), *_lent_samplers()]),
         ("/schedulers", list[replies.SchedulerItem], lambda: [*map(_schedule, SCHEDULES), *_lent_schedules()]),
         ("/upscalers", list[replies.UpscalerItem], lambda: _upscalers(service)),
         ("/latent-upscale-modes", list[replies.NamedItem], lambda: [{"name": each} for each in LATENT_UPSCALERS]),
-        ("/sd-models", list[replies.ModelItem], lambda: [_model(each) for each in library.models()]),
-        ("/sd-vae", list[replies.VaeItem], lambda: [_vae(each) for each in library.vaes()]),
+        ("/sd-models", list[replies.ModelItem], lambda: [_model(each) for each in listings.models()]),
+        ("/sd-vae", list[replies.VaeItem], lambda: [_vae(each) for each in listings.vaes()]),
         ("/hypernetworks", list[replies.HypernetworkItem], list),
         ("/face-restorers", list[replies.FaceRestorerItem], list),
         ("/realesrgan-models", list[replies.RealesrganItem], lambda: _realesrgan(service)),
@@ -107,7 +107,7 @@ def _schedule(info: ScheduleInfo) -> dict[str, Any]:
 
 def _upscalers(service: Service) -> list[dict[str, Any]]:
     own = [_upscaler(name, None, None if name == "None" else _USUAL_SCALE) for name in PIXEL_UPSCALERS]
-    files = service.library.upscalers().items()
+    files = service.listings.upscalers().items()
     return [*own, *(_upscaler(name, str(path), scale_in(path.stem)) for name, path in files)]
 
 
@@ -122,7 +122,7 @@ def scale_in(name: str) -> int:
 
 
 def _realesrgan(service: Service) -> list[dict[str, Any]]:
-    files = service.library.upscalers().items()
+    files = service.listings.upscalers().items()
     return [{"name": name, "path": str(path), "scale": scale_in(path.stem)} for name, path in files if "ESRGAN" in name]
 
 
@@ -143,7 +143,7 @@ def _vae(each: ListedModel) -> dict[str, Any]:
 
 
 def _styles(service: Service) -> list[dict[str, Any]]:
-    found = service.library.styles().styles
+    found = service.listings.styles().styles
     return [{"name": each.name, "prompt": each.prompt, "negative_prompt": each.negative_prompt} for each in found]
 
 

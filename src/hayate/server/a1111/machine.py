@@ -39,7 +39,7 @@ def machine_routes(service: Service) -> APIRouter:
 def _model_routes(router: APIRouter, service: Service) -> None:
     def refresh() -> AsciiJson:
         """Reads the folders anew."""
-        service.library.refresh()
+        service.listings.refresh()
         return AsciiJson(None)
 
     for name in ("refresh-checkpoints", "refresh-vae", "refresh-embeddings"):

@@ -10,7 +10,7 @@ from hayate.prompt.styles import choose_styles
 from hayate.request import LATENT_UPSCALERS, PIXEL_UPSCALERS
 from hayate.samplers.catalogue import SAMPLERS, resolve_sampler
 from hayate.samplers.sigmas import AUTOMATIC, resolve_schedule
-from hayate.server.library import Library
+from hayate.server.listings import Listings
 
 SAME = ("use same sampler", "use same scheduler", "use same checkpoint", "use same upscaler")
 NO_NAME = ("", "none", *SAME)
@@ -21,8 +21,8 @@ _T = TypeVar("_T")
 class Names:
     """What names mean; an unknown one is an error, or what A1111 would take in its stead, with a note."""
 
-    def __init__(self, library: Library, *, substitutes: bool) -> None:
-        self._library = library
+    def __init__(self, listings: Listings, *, substitutes: bool) -> None:
+        self._listings = listings
         self._substitutes = substitutes
         self.notes: list[str] = []
 
@@ -62,7 +62,7 @@ class Names:
 
         Raises: UnknownName, UsageError.
         """
-        return None if is_nothing(name) else self._library.find_model(str(name))
+        return None if is_nothing(name) else self._listings.find_model(str(name))
 
     def overriding_model(self, name: str | None, standing: str | None) -> str | None:
         """The checkpoint that a call asks for; `standing` is the one that was set for good, which A1111 falls back to.
@@ -76,7 +76,7 @@ class Names:
 
         Raises: UnknownName, UsageError.
         """
-        return None if is_nothing(name) or str(name) == "Automatic" else self._library.find_vae(str(name))
+        return None if is_nothing(name) or str(name) == "Automatic" else self._listings.find_vae(str(name))
 
     def hires_upscaler(self, name: str | None) -> str:
         """An upscaler of the second pass: of latents, of pixels, or a file.
@@ -94,13 +94,13 @@ class Names:
 
     def upscaler_list(self) -> tuple[str, ...]:
         """Those of finished pictures in the order of their list, for callers that send a number."""
-        return (*PIXEL_UPSCALERS, *self._library.upscalers())
+        return (*PIXEL_UPSCALERS, *self._listings.upscalers())
 
     def styles(self, names: Sequence[str]) -> tuple[str, ...]:
         """Raises: UnknownName, UsageError."""
         if not names:
             return ()
-        known = self._library.styles().styles
+        known = self._listings.styles().styles
         if self._substitutes:
             unknown = [name for name in names if name not in {each.name for each in known}]
             self.notes += [f"unknown style {clip(name)!r}: left out" for name in unknown]
@@ -108,7 +108,7 @@ class Names:
         return tuple(each.name for each in choose_styles(names, known))
 
     def _upscaler(self, name: str, own: Sequence[str], fallback: str) -> str:
-        files = self._library.upscalers()
+        files = self._listings.upscalers()
         folded = {each.casefold(): each for each in (*files, *own)}
         found = folded.get(name.casefold())
         if found is None:

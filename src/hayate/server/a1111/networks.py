@@ -16,7 +16,7 @@ from hayate.errors import UsageError
 from hayate.server.a1111.replies import EmbeddingsReply, LoraItem
 from hayate.server.a1111.route import A1111Route, AsciiJson
 from hayate.server.a1111.service import Service
-from hayate.server.library import ListedEmbedding, inside, preview_of
+from hayate.server.listings import ListedEmbedding, inside, preview_of
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -31,20 +31,20 @@ def network_routes(service: Service) -> APIRouter:
         return AsciiJson(
             [
                 {"name": each.name, "alias": each.alias, "path": str(each.path), "metadata": dict(each.metadata)}
-                for each in service.library.loras()
+                for each in service.listings.loras()
             ]
         )
 
     @router.post("/sdapi/v1/refresh-loras")
     def refresh_loras() -> AsciiJson:
         """Reads the folder anew."""
-        service.library.refresh()
+        service.listings.refresh()
         return AsciiJson(None)
 
     @router.get("/sdapi/v1/embeddings", response_model=EmbeddingsReply)
     def embeddings() -> AsciiJson:
         """The textual inversions; those that can't be read are skipped."""
-        found = service.library.embeddings()
+        found = service.listings.embeddings()
         return AsciiJson(
             {
                 "loaded": {each.name: _embedding(each) for each in found if each.problem is None},
@@ -96,7 +96,7 @@ def _metadata(service: Service, page: str, item: str) -> Mapping[str, Any]:
     """Of the LoRA called `item`; nothing for other pages."""
     if page.casefold() != "lora":
         return {}
-    return next((each.metadata for each in service.library.loras() if item in (each.name, each.alias)), {})
+    return next((each.metadata for each in service.listings.loras() if item in (each.name, each.alias)), {})
 
 
 def _cover(metadata: Mapping[str, Any], index: int) -> Response:

@@ -17,7 +17,7 @@ from hayate.server.a1111.replies import QuicksettingHint
 from hayate.server.a1111.route import NOTES_HEADER, A1111Route, AsciiJson
 from hayate.server.a1111.service import Service
 from hayate.server.a1111.waiting import done
-from hayate.server.library import ListedModel
+from hayate.server.listings import ListedModel
 from hayate.weights.folders import BUILT_IN
 
 
@@ -101,4 +101,4 @@ def _checked(service: Service, values: dict[str, Any]) -> tuple[Options, dict[st
 
 def _model_of(service: Service, name: str | None) -> ListedModel | None:
     wanted = name or BUILT_IN
-    return next((each for each in service.library.models() if each.name == wanted), None)
+    return next((each for each in service.listings.models() if each.name == wanted), None)

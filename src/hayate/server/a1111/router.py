@@ -14,18 +14,24 @@ from hayate.server.a1111.options import option_routes
 from hayate.server.a1111.progress import progress_routes
 from hayate.server.a1111.service import Service, Serving
 from hayate.server.a1111.tasks import Tasks
-from hayate.server.library import Library
+from hayate.server.listings import Listings
 from hayate.server.preferences import Preferences
 from hayate.settings import Settings
 
 
-def make_router(desk: Desk, settings: Settings, serving: Serving, preferences: Preferences | None = None) -> APIRouter:
-    """The routes, which share one library and one set of choices."""
+def make_router(
+    desk: Desk,
+    settings: Settings,
+    serving: Serving,
+    preferences: Preferences | None = None,
+    listings: Listings | None = None,
+) -> APIRouter:
+    """The routes, over the lists and the choices that the server's other routes have too, or of their own."""
     service = Service(
         desk=desk,
         settings=settings,
         preferences=preferences or Preferences(settings.data_dir / "server", settings),
-        library=Library(settings),
+        listings=listings or Listings(settings),
         tasks=Tasks(desk),
         serving=serving,
     )

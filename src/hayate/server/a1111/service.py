@@ -11,7 +11,7 @@ from anyio import CapacityLimiter, to_thread
 from hayate.jobs.desk import Desk
 from hayate.server.a1111.names import Names
 from hayate.server.a1111.tasks import Tasks
-from hayate.server.library import Library
+from hayate.server.listings import Listings
 from hayate.server.preferences import Preferences
 from hayate.settings import Settings
 
@@ -48,7 +48,7 @@ class Service:
     desk: Desk
     settings: Settings
     preferences: Preferences
-    library: Library
+    listings: Listings
     tasks: Tasks
     serving: Serving
     heavy: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(HEAVY_THREADS))
@@ -62,4 +62,4 @@ class Service:
 
     def names(self) -> Names:
         """Names for one call, which gathers its own notes."""
-        return Names(self.library, substitutes=self.settings.a1111_unknown_names == "substitute")
+        return Names(self.listings, substitutes=self.settings.a1111_unknown_names == "substitute")

@@ -9,8 +9,8 @@ from shutil import copy
 import pytest
 
 from hayate.errors import UnknownName, UsageError
-from hayate.server import library
-from hayate.server.library import Library, inside, preview_of
+from hayate.server import listings
+from hayate.server.listings import Listings, inside, preview_of
 from hayate.settings import Settings, load_settings
 from hayate.weights.builtin import builtin_model
 
@@ -24,12 +24,12 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def test_a_list_is_read_again_when_it_is_old(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = Library(settings)
+    found = Listings(settings)
     assert [each.title for each in found.models()] == ["built-in"]
     (settings.models_dir / "new.safetensors").write_bytes(b"x")
     assert len(found.models()) == 1
 
-    monkeypatch.setattr(library, "KEPT_S", 0)
+    monkeypatch.setattr(listings, "KEPT_S", 0)
 
     assert [(each.name, bool(each.problem)) for each in found.models()] == [
         ("built-in", False),
@@ -41,7 +41,7 @@ def test_a_link_out_of_the_folder_is_listed_with_its_fault_and_not_found(setting
     copy(builtin_model(), tmp_path / "outside.safetensors")
     for folder in (settings.models_dir, settings.vae_dir):
         (folder / "link.safetensors").symlink_to(tmp_path / "outside.safetensors")
-    found = Library(settings)
+    found = Listings(settings)
 
     for listed, find in ((found.models()[1:], found.find_model), (found.vaes(), found.find_vae)):
         assert [each.name for each in listed if each.problem] == ["link.safetensors"]
@@ -51,13 +51,13 @@ def test_a_link_out_of_the_folder_is_listed_with_its_fault_and_not_found(setting
 
 @pytest.mark.parametrize("name", ["built-in", "built-in [0123456789]"])
 def test_the_built_in_model_by_its_title(settings: Settings, name: str) -> None:
-    assert Library(settings).find_model(name) == "built-in"
+    assert Listings(settings).find_model(name) == "built-in"
 
 
 @pytest.mark.parametrize("name", ["0123456789", "nobody's", "../x", ""])
 def test_a_name_that_nobody_has(settings: Settings, name: str) -> None:
     with pytest.raises(UnknownName):
-        Library(settings).find_model(name)
+        Listings(settings).find_model(name)
 
 
 def test_what_is_inside_of_the_folders(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class ListedEmbedding:
     problem: str | None
 
 
-class Library:
+class Listings:
     """The lists; safe from any thread, and slow only when a list is older than `KEPT_S`."""
 
     def __init__(self, settings: Settings) -> None:

@@ -9,18 +9,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hayate.prompt.styles import Style
 from hayate.request import LATENT_UPSCALERS, PIXEL_UPSCALERS
-from hayate.server.library import Library, ListedModel
+from hayate.server.listings import ListedModel, Listings
 from hayate.server.v1.doors import TheDesk
 from hayate.server.v1.jobs import REFUSED
 
 router = APIRouter(prefix="/v1", tags=["lists"])
 
 
-async def _library(request: Request) -> Library:
-    return request.app.state.library
+async def _listings(request: Request) -> Listings:
+    return request.app.state.listings
 
 
-TheLibrary = Annotated[Library, Depends(_library)]
+TheListings = Annotated[Listings, Depends(_listings)]
 
 
 class ModelView(BaseModel):
@@ -78,9 +78,9 @@ class StyleView(BaseModel):
 
 
 @router.get("/models")
-def models(library: TheLibrary) -> list[ModelView]:
+def models(listings: TheListings) -> list[ModelView]:
     """The checkpoints, the built-in one first; broken ones with the reason."""
-    return [_model(each) for each in library.models()]
+    return [_model(each) for each in listings.models()]
 
 
 @router.get("/models/{name:path}", responses=REFUSED)
@@ -90,33 +90,33 @@ async def model(name: str, desk: TheDesk) -> dict[str, Any]:
 
 
 @router.get("/vaes")
-def vaes(library: TheLibrary) -> list[ModelView]:
+def vaes(listings: TheListings) -> list[ModelView]:
     """The separate VAEs."""
-    return [_model(each) for each in library.vaes()]
+    return [_model(each) for each in listings.vaes()]
 
 
 @router.get("/loras")
-def loras(library: TheLibrary) -> list[LoraView]:
+def loras(listings: TheListings) -> list[LoraView]:
     """The LoRAs."""
     return [
         LoraView(name=each.name, alias=each.alias, metadata=dict(each.metadata), problem=each.problem)
-        for each in library.loras()
+        for each in listings.loras()
     ]
 
 
 @router.get("/embeddings")
-def embeddings(library: TheLibrary) -> list[EmbeddingView]:
+def embeddings(listings: TheListings) -> list[EmbeddingView]:
     """The textual inversions."""
     return [
         EmbeddingView(name=each.name, vectors=each.vectors, width=each.width, problem=each.problem)
-        for each in library.embeddings()
+        for each in listings.embeddings()
     ]
 
 
 @router.get("/upscalers")
-def upscalers(library: TheLibrary) -> UpscalersView:
+def upscalers(listings: TheListings) -> UpscalersView:
     """What enlarges pictures, and what enlarges latents in a hires pass."""
-    return UpscalersView(pixels=[*PIXEL_UPSCALERS, *library.upscalers()], latents=list(LATENT_UPSCALERS))
+    return UpscalersView(pixels=[*PIXEL_UPSCALERS, *listings.upscalers()], latents=list(LATENT_UPSCALERS))
 
 
 @router.get("/samplers")
@@ -136,15 +136,15 @@ async def schedulers() -> list[str]:
 
 
 @router.get("/styles", responses=REFUSED)
-def styles(library: TheLibrary) -> list[StyleView]:
+def styles(listings: TheListings) -> list[StyleView]:
     """The styles of A1111's styles.csv."""
-    return [_style(each) for each in library.styles().styles]
+    return [_style(each) for each in listings.styles().styles]
 
 
 @router.post("/refresh", status_code=204)
-def refresh(library: TheLibrary) -> None:
+def refresh(listings: TheListings) -> None:
     """Reads the folders anew; without it they are read after some seconds."""
-    library.refresh()
+    listings.refresh()
 
 
 def _model(listed: ListedModel) -> ModelView:

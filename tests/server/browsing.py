@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import time
+from collections.abc import Callable
 from typing import Any
 
 TIMEOUT_MS = 8_000
@@ -52,3 +54,10 @@ def drop(page: Any, selector: str, data: bytes, kind: str = "drop") -> None:
         }""",
         [selector, base64.b64encode(data).decode(), kind],
     )
+
+
+def wait_until(page: Any, is_so: Callable[[], bool], limit_s: float = 20.0) -> None:
+    """Lets the page go on until something is so on the server's side, or the time is up."""
+    ends_at = time.monotonic() + limit_s
+    while not is_so() and time.monotonic() < ends_at:
+        page.wait_for_timeout(50)

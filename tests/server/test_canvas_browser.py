@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.server.browsing import act, drop, field, part, prompt, ready
+from tests.server.browsing import act, drop, field, part, prompt, ready, wait_until
 from tests.server.slow_desk import SlowDesk, painted
 from tests.server.tool_pages import needs_chromium
 
@@ -108,6 +108,7 @@ def test_several_pictures_are_a_job_each_under_one_mask(page: Any, slow_desk: Sl
     prompt(page, "img2img").fill("three")
     before = len(slow_desk.jobs())
     act(page, "generate", "img2img").click()
+    wait_until(page, lambda: len(slow_desk.jobs()) >= before + 3)
     expect(part(page, "infotext", "img2img")).to_contain_text("three")
     expect(part(page, "progress", "img2img")).to_be_hidden()
     starts = [each.body["request"]["start"] for each in slow_desk.jobs(limit=3)]

@@ -129,9 +129,10 @@ def command_line(asked: frozenset[str], words: list[str]) -> list[str]:
     """What Hayate is told; without a command it opens the page, as A1111's launcher does."""
     if "--dump-sysinfo" in asked:
         return ["doctor", "--facts", time.strftime("sysinfo-%Y-%m-%d-%H-%M.json")]
-    if words[:1] and words[0] in NO_COMMAND_NEEDED:
+    if words[:1] and words[0] in ("--help", "-h"):
         flags = "\n".join(f"  {flag:<27} {doc}" for flag, doc in OWN_FLAGS.items())
         say(f"launch.py itself takes\n{flags}\n\n")
+    if words[:1] and words[0] in NO_COMMAND_NEEDED:
         return words
     return ["serve", *words] if not words or words[0].startswith("-") else words
 
@@ -193,6 +194,8 @@ def prepare(asked: frozenset[str], extras: tuple[str, ...]) -> Home:
     again = asked & {"--rebuild-venv", "--reinstall-torch", "--reinstall-xformers"}
     if again or not is_ready(home, extras):
         set_up(home, extras, asked)
+    if home.venv:
+        tidy(home.venv)
     return home
 
 
@@ -293,6 +296,30 @@ def mend(venv: Path) -> None:
 
     if swap.recover(real(venv)):
         say("hayate: the environment is in its place again, after an interrupted --rebuild-venv\n")
+
+
+def tidy(venv: Path) -> None:
+    """Remove what an interrupted --rebuild-venv left, of a gigabyte or more; one that goes on keeps what it makes.
+
+    Cost: where nothing is left, two looks.
+    """
+    from launcher import swap
+
+    place = real(venv)
+    left = [each for each in (swap.side(place), swap.before(place)) if os.path.lexists(each)]
+    if not left or not STATE.is_dir():
+        return
+    with (STATE / "lock").open("a+") as lock:
+        if not try_lock(lock.fileno()):
+            return
+        for each in left:
+            try:
+                swap.remove(each)
+                say(f"hayate: removed {each}, which an interrupted --rebuild-venv had left\n")
+            except swap.StrangerError:
+                pass  # somebody else's, and in nobody's way
+            except OSError as error:
+                say(f"note: an interrupted --rebuild-venv left {each}, which can't be removed: {error.strerror}\n")
 
 
 def real(venv: Path) -> Path:

@@ -166,9 +166,12 @@ def test_without_a_command_it_opens_the_page(world: World, words: list[str], mon
 
 
 @pytest.mark.parametrize("word", ["--help", "-h", "--version"])
-def test_help_is_still_help(world: World, word: str) -> None:
+def test_help_is_still_help(world: World, word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    world.start()
+    capsys.readouterr()
     world.start(word)
     assert world.launched[4:] == [word]
+    assert ("--rebuild-venv" in capsys.readouterr().err) == (word != "--version")
 
 
 @pytest.mark.parametrize(
@@ -456,9 +459,26 @@ def test_a_rebuild_that_is_killed_anywhere_leaves_an_installation_that_works(wor
         assert world.start("info") == 0, count
         assert world.steps == [], f"killed at change {count}: something was installed again"
         assert Path(world.launched[0]).exists()
+        assert environments(world) == [".venv"], f"killed at change {count}: gigabytes were left"
         count += 1
     assert count > 20
-    assert sorted(each.name for each in world.root.iterdir() if each.name.startswith(".ven")) == [".venv"]
+    assert environments(world) == [".venv"]
+
+
+def environments(world: World) -> list[str]:
+    return sorted(each.name for each in world.root.iterdir() if each.name.startswith(".ven"))
+
+
+def test_a_start_beside_a_rebuild_leaves_it_alone(world: World) -> None:
+    world.start()
+    making = world.root / ".ven~"
+    making.mkdir()
+    (making / "hayate-venv").touch()
+    with world.launch.only_one():
+        assert world.start("info") == 0
+        assert making.exists()
+    assert world.start("info") == 0
+    assert environments(world) == [".venv"]
 
 
 def test_a_strange_folder_in_the_way_is_not_removed(world: World, capsys: pytest.CaptureFixture[str]) -> None:

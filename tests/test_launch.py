@@ -32,7 +32,7 @@ class World:
         self.fails_at = ""
         self.output = ""
         self.launched: list[str] = []
-        self.version = (3, 11)
+        self.version: tuple[int, ...] = (3, 11)
         spec = importlib.util.spec_from_file_location("launch_under_test", ROOT / "launch.py")
         assert spec
         assert spec.loader

@@ -109,13 +109,14 @@ has `choices`.
   of the job, `hayate extensions` and the page say which line of it failed. Only what was asked for by its name (a
   sampler, a schedule, an axis, a script) fails the job, for nothing else may take its place.
 - **It hangs at import.** After `extension_import_s` (15 s) it is left out, and its thread is ended as soon as it comes
-  back to Python. Nobody waited for it but the job that it would have acted on.
+  back to Python. Nobody waited for it but the job that it would have acted on, and no later start does: it is switched
+  off, and named. `hayate extensions enable NAME` tries it again.
 - **It hangs later.** That is not caught: a hook that never returns holds up its job.
 - **It prints.** Its output goes to `extensions/NAME.log` in the data folder. What a C library writes past Python, and
   what threads of its own write, goes where such output goes otherwise.
 - **It wants another torch.** `install` asks pip what it would do before anything is touched, and refuses where that
   would change a package that is here. Packages come as wheels only: a source distribution runs code to say what it
-  needs.
+  needs. A folder that was put there by hand, and needs what is not installed, is named and not imported.
 - **It gives something else than it promised**: latents that are not finite or of another shape, a picture of floats.
   That counts as a failure.
 - **It changes pictures.** Then it is named: the infotext has `Extensions: detailer 1.0.0`, and Hayate's own record what

@@ -24,8 +24,8 @@ is 1 for something serious, else 0.
 
 | Option | What it does |
 |---|---|
-| `--fix` | does what can be done here; `--only CHECK` for one of them |
-| `--undo` | takes it back, the newest first; what was changed since stays |
+| `--fix` | does what can be done here; `--only CHECK` for one of them. Extensions are disabled only with `--only` |
+| `--undo` | takes it back, the newest first; what was changed since stays; `--only CHECK` for one of them |
 | `--measure` | also fills an NVIDIA card for a moment and times copies, which shows a fallback to main memory |
 | `--facts FILE` | writes down what is known of this machine; nothing in it names its owner |
 | `--from FILE` | judges such a sheet instead of this machine |
@@ -54,6 +54,7 @@ _UNDOING = {
     Job.SET_ASIDE: "the file moves back from `doctor/aside` in `data_dir`",
     Job.MAKE_FOLDER: "the folder goes if it is empty",
     Job.REMOVE_PACKAGE: "pip installs the same version again, which needs the network",
+    Job.SWITCH_OFF: "the extension is enabled again",
 }
 
 if __name__ == "__main__":

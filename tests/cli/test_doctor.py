@@ -45,7 +45,8 @@ def test_findings_come_with_reason_gain_source_and_fix(capsys: pytest.CaptureFix
     out = " ".join(capsys.readouterr().out.split())
     assert "card without kernels: torch 2.13.0+cu130 has no kernels for the NVIDIA GeForce GTX 1080" in out
     assert "(measured by others: AUTOMATIC1111/stable-diffusion-webui#16822" in out
-    assert "--index-url https://download.pytorch.org/whl/cu126" in out
+    assert "Install the torch for CUDA 12.6" in out
+    assert "py launch.py --reinstall-torch --exit" in out
 
 
 def test_what_is_fine_is_named_only_when_asked(capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,6 +62,10 @@ def doctor(  # noqa: PLR0917 - Typer makes a flag of each
         findings, reports = _fixed(findings, only, is_silent=as_json)
     else:
         reports = ()
+    if sheet is None:
+        from hayate.doctor.here import for_here
+
+        findings = for_here(findings)
     if as_json:
         _print_json(facts, findings, reports)
     else:

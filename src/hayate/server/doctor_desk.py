@@ -166,10 +166,11 @@ class DoctorDesk:
 
     def _look(self) -> Look:
         from hayate.doctor.diagnose import diagnose
+        from hayate.doctor.here import for_here
 
         began_s = time.monotonic()
         facts = self._practice.gather()
-        findings = diagnose(facts)
+        findings = for_here(diagnose(facts))
         return Look(facts=facts, findings=findings, at_s=time.time(), took_s=time.monotonic() - began_s)
 
 

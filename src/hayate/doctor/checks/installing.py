@@ -49,7 +49,12 @@ def pip(facts: Facts, words: str) -> str:
 
 def launcher(facts: Facts, flag: str) -> str:
     """A command of launch.py's that ends when everything is installed."""
-    return f"{outer_python(facts)} {quoted(facts.python.launcher or 'launch.py')} {flag} --exit"
+    return f"{launched(facts)} {flag} --exit"
+
+
+def launched(facts: Facts) -> str:
+    """How Hayate is called where launch.py made the environment."""
+    return f"{outer_python(facts)} {quoted(facts.python.launcher or 'launch.py')}"
 
 
 def outer_python(facts: Facts) -> str:

@@ -16,8 +16,9 @@ from hayate.doctor.finding import Certainty, Job, Kind, Severity
 from hayate.errors import EngineError
 from hayate.extensions.state import StateFile
 from hayate.server.app import create_app
-from hayate.server.doctor_desk import DoctorDesk
+from hayate.server.doctor_desk import DoctorDesk, HousePractice
 from hayate.server.options import ServeOptions, parse_credentials
+from hayate.server.preferences import Preferences
 from hayate.server.ui.strings import STRINGS
 from hayate.server.v1 import doctor as routes
 from hayate.settings import load_settings
@@ -161,13 +162,22 @@ def test_a_setting_that_the_page_decides_is_left_to_the_page(caller: TestClient,
     assert practice.settings_file.read_text() == before
 
 
+def test_the_settings_that_act_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAYATE_CONFIG", str(tmp_path / "settings.toml"))
+    (tmp_path / "settings.toml").write_text("steps = 11\ncfg = 3\n")
+    preferences = Preferences(tmp_path / "server", load_settings({"data_dir": tmp_path}, environment={}))
+    preferences.change(settings={"dtype": "fp32", "cfg": 7.0})
+    seen = HousePractice(preferences).gather().wishes.settings
+    assert (seen["steps"], seen["dtype"], seen.get("cfg", "7.0")) == ("11", "fp32", "7.0")
+
+
 def test_a_second_fix_waits_for_the_first_which_goes_on(
     caller: TestClient, practice: FolderPractice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routes, "WAIT_S", 0.05)
     practice.may_act.clear()
     first = caller.post("/v1/doctor/fixes", json={"check": FP32})
-    assert (first.status_code, first.json()["act"]["is_over"]) == (202, False)
+    assert (first.status_code, first.json()["act"]["is_over"], first.json()["done"]) == (202, False, [])
     second = caller.post("/v1/doctor/fixes", json={"check": SLOW})
     assert (second.status_code, FP32 in second.json()["message"]) == (409, True)
     assert caller.post("/v1/doctor/undo", json={"checks": []}).status_code in (409, 422)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hayate.doctor.facts import Facts
+if TYPE_CHECKING:
+    from hayate.doctor.facts import Facts
 
 
 class Severity(IntEnum):

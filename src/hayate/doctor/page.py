@@ -31,6 +31,22 @@ is 1 for something serious, else 0.
 | `--from FILE` | judges such a sheet instead of this machine |
 | `--json`, `--all` | everything as one JSON object; the checks that found nothing too |
 
+The page's tab Doctor shows the same, with a button where `--fix` can help and one that undoes it. Nothing is looked at
+before that tab is opened. Commands there and here are written as they are called in this installation: by launch.py
+where it made the environment.
+
+| Route | What it does |
+|---|---|
+| `GET /v1/doctor` | the findings as `--json` has them, and what was fixed; the machine is looked at the first time |
+| `POST /v1/doctor/look` | looks anew |
+| `POST /v1/doctor/fixes` | {{"check": NAME}}: does what that finding offers; 202 where it takes longer than four seconds |
+| `POST /v1/doctor/undo` | {{"checks": [NAME, …]}}: takes their fixes back; without names all |
+| `GET /v1/doctor/facts` | the sheet that `--facts` writes |
+
+One fix at a time: a second one is 409 meanwhile. A server that others can reach without being asked who they are
+refuses both, with 403. Settings that a fix writes act from the next start of Hayate, extensions from the next job on,
+and models are in the lists at once.
+
 ## Checks
 
 | Check | What it looks at, and when it speaks up |

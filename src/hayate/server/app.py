@@ -98,7 +98,7 @@ def _late_routers(app: FastAPI, desk: Desk, settings: Settings, options: ServeOp
     from hayate.server.v1.router import v1_router
 
     app.state.listings = Listings(settings)
-    app.state.doctor = DoctorDesk(settings.data_dir, HousePractice(), app.state.listings.refresh)
+    app.state.doctor = DoctorDesk(settings.data_dir, HousePractice(app.state.preferences), app.state.listings.refresh)
     yield v1_router()
     yield a1111_router(desk, settings, options, app.state.preferences, app.state.listings)
     yield documentation_router()

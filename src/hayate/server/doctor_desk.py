@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from hayate.doctor.facts import Facts
 from hayate.doctor.finding import Finding
 from hayate.doctor.undo import Done, Ledger
 from hayate.errors import Busy, HayateError, UnknownName, UsageError
 from hayate.flags import given
+from hayate.server.preferences import Preferences
 
 if TYPE_CHECKING:
+    from hayate.doctor.facts import Facts
     from hayate.doctor.fixing import Report, Tell
 
 Result = TypeVar("Result")
@@ -40,14 +41,17 @@ class Practice(Protocol):
 class HousePractice:
     """This machine: facts are gathered in the caller's thread, what changes it is done in another process.
 
-    What that takes is imported there too, for the first look only.
+    What that takes is imported there too, when it is first asked for.
     """
+
+    def __init__(self, preferences: Preferences) -> None:
+        self._preferences = preferences
 
     def gather(self) -> Facts:
         """Cost: 0.6 to 3 s, most of it waiting."""
         from hayate.doctor.gather import gather_facts
 
-        return gather_facts(given.get())
+        return gather_facts(given.get(), chosen=self._preferences.chosen.settings)
 
     def fix(self, findings: Sequence[Finding], data_dir: Path, tell: Tell) -> tuple[Report, ...]:
         from hayate.doctor.errand import fix_apart

@@ -239,7 +239,7 @@ async def _view(looking: Future[Look], doctor: DoctorDesk, options: ServeOptions
         at_s=look.at_s,
         took_s=look.took_s,
         act=None if act is None else _act(act),
-        done=[_done(each) for each in done],
+        done=[_done(each) for each in done if each.after or act is None or act.is_over],
         refusal="" if refusal is None else str(refusal),
     )
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -36,6 +40,19 @@ def test_what_is_done_is_told_line_by_line_and_taken_back(tmp_path: Path, monkey
     assert report.is_done
     assert (tmp_path / "settings.toml").read_text() == "# mine\n"
     assert Ledger(tmp_path / "data").read() == ()
+
+
+def test_it_goes_on_when_nobody_hears_any_more(tmp_path: Path) -> None:
+    """As when the server that began it was ended."""
+    actions = [asdict(Action(job=Job.MAKE_FOLDER, subject=str(tmp_path / name))) for name in ("a", "b", "c")]
+    orders = {"data_dir": str(tmp_path / "data"), "fix": [{"check": "x", "action": each} for each in actions]}
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "hayate.doctor.errand"]
+    subprocess.run(command, input=json.dumps(orders).encode(), stdout=writing, stderr=subprocess.DEVNULL, check=False)
+    os.close(writing)
+    assert all((tmp_path / name).is_dir() for name in ("a", "b", "c"))
+    assert all(done.after for done in Ledger(tmp_path / "data").read())
 
 
 def test_a_process_that_ends_in_the_middle_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from hayate.doctor.fixing import Report, fix, fix_one, remedies, undo
 from hayate.doctor.remedies.package import PackageRemoval
 from hayate.doctor.remedies.setting import SettingLine
 from hayate.doctor.undo import Done, Ledger
-from hayate.errors import UsageError
+from hayate.errors import Busy, OutputError, UsageError
 from hayate.extensions.state import StateFile
 from hayate.settings import load_settings
 
@@ -326,10 +326,20 @@ def test_the_newest_is_taken_back_first(place: Place) -> None:
 def test_nothing_is_done_where_nothing_can_be_written_down(place: Place) -> None:
     place.data_dir.write_text("a file where the folder should be")
     path = pickle_in(place.folder)
-    (report,) = place.fix(Action(job=Job.CONVERT_PICKLE, subject=str(path)))
-    assert not report.is_done
+    with pytest.raises(OutputError, match="can't be written"):
+        place.fix(Action(job=Job.CONVERT_PICKLE, subject=str(path)))
     assert path.exists()
     assert not path.with_suffix(".safetensors").exists()
+
+
+def test_two_processes_fix_one_after_the_other(place: Place) -> None:
+    with Ledger(place.data_dir).alone(), pytest.raises(Busy, match="already"):
+        place.fix(Action(job=Job.WRITE_SETTING, subject="threads", value="4"))
+    assert not place.settings.exists()
+    place.fix(Action(job=Job.WRITE_SETTING, subject="threads", value="4"))
+    with Ledger(place.data_dir).alone(), pytest.raises(Busy):
+        place.undo()
+    assert place.settings.exists()
 
 
 @pytest.mark.parametrize("content", ["{", '[{"job": "fly"}]', "[1]", '{"a": 1}', '[{"job": "make a folder"}]'])

@@ -6,6 +6,7 @@ ends the other one. What was done is told on stdout, a line of JSON for each act
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -43,7 +44,14 @@ def _run(errand: Mapping[str, Any], tell: Tell) -> tuple[Report, ...]:
     command = [sys.executable, "-P", "-m", "hayate.doctor.errand"]
     reports: list[Report] = []
     with tempfile.TemporaryFile() as said:
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said) as process:
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            start_new_session=True,  # Ctrl-C is meant for the server
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        ) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             process.stdin.write(json.dumps(errand).encode())
@@ -70,9 +78,11 @@ def main() -> int:
     try:
         if "undo" in errand:
             undo(known, ledger, _tell, errand["undo"])
-        for order in errand.get("fix", ()):
-            action = Action(**{**order["action"], "job": Job(order["action"]["job"])})
-            _tell(fix_one(order["check"], action, known, ledger))
+            return 0
+        with ledger.alone():
+            for order in errand["fix"]:
+                action = Action(**{**order["action"], "job": Job(order["action"]["job"])})
+                _tell(fix_one(order["check"], action, known, ledger))
     except HayateError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
@@ -80,8 +90,10 @@ def main() -> int:
 
 
 def _tell(report: Report) -> None:
-    sys.stdout.write(f"{json.dumps(asdict(report))}\n")
-    sys.stdout.flush()
+    """A server that has ended meanwhile is no reason to leave things half done."""
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.write(f"{json.dumps(asdict(report))}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

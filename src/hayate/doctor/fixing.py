@@ -43,12 +43,16 @@ def remedies(data_dir: Path, environment: Mapping[str, str], python: str = sys.e
 
 
 def fix(findings: Iterable[Finding], known: Mapping[Job, Remedy], ledger: Ledger, tell: Tell) -> tuple[Report, ...]:
-    """Does every action of the findings; one that fails costs no other, and is told."""
+    """Does every action of the findings; one that fails costs no other, and is told.
+
+    Raises: Busy; OutputError where nothing can be written down, before anything is changed.
+    """
     reports = []
-    for finding in findings:
-        for action in finding.fix.actions:
-            reports.append(fix_one(finding.check, action, known, ledger))
-            tell(reports[-1])
+    with ledger.alone():
+        for finding in findings:
+            for action in finding.fix.actions:
+                reports.append(fix_one(finding.check, action, known, ledger))
+                tell(reports[-1])
     return tuple(reports)
 
 
@@ -70,14 +74,15 @@ def undo(known: Mapping[Job, Remedy], ledger: Ledger, tell: Tell, only: Containe
     """Takes back what was done, the newest first; what can't be taken back stays written down.
 
     `only` names the checks whose fixes are taken back; none means all.
+    Raises: Busy, OutputError; UsageError where what was written down can't be read.
     """
     reports = []
-    for done in reversed(ledger.read()):
-        if only and done.check not in only:
-            continue
-        report = _undone(done, known, ledger)
-        tell(report)
-        reports.append(report)
+    with ledger.alone():
+        for done in reversed(ledger.read()):
+            if only and done.check not in only:
+                continue
+            reports.append(_undone(done, known, ledger))
+            tell(reports[-1])
     return tuple(reports)
 
 

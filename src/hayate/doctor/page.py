@@ -39,7 +39,7 @@ where it made the environment.
 |---|---|
 | `GET /v1/doctor` | the findings as `--json` has them, and what was fixed; the machine is looked at the first time |
 | `POST /v1/doctor/look` | looks anew |
-| `POST /v1/doctor/fixes` | {{"check": NAME}}: does what that finding offers; 202 where it takes longer than four seconds |
+| `POST /v1/doctor/fixes` | {{"check": NAME}}: does what that finding offers; 202 if that takes longer than 4 s |
 | `POST /v1/doctor/undo` | {{"checks": [NAME, …]}}: takes their fixes back; without names all |
 | `GET /v1/doctor/facts` | the sheet that `--facts` writes |
 

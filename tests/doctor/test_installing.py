@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from hayate.doctor.diagnose import diagnose
-from hayate.doctor.facts import Facts, Package, Python, System
+from hayate.doctor.facts import Facts, Package, Processor, Python, System
 from hayate.doctor.here import for_here
+from launcher.words import OWN_FLAGS
 from tests.doctor.machines import TORCH, machine
 
 WINDOWS = System(os="Windows", release="11", machine="AMD64")
@@ -40,8 +41,6 @@ def test_torch_comes_by_whoever_installed_it(changes: dict[str, object], said: s
 
 
 def test_the_launcher_takes_the_flags_that_are_given() -> None:
-    from launch import OWN_FLAGS
-
     assert {"--reinstall-torch", "--rebuild-venv", "--exit"} <= set(OWN_FLAGS)
 
 
@@ -72,6 +71,12 @@ def test_a_torch_that_moved_from_its_pin_is_a_new_environment() -> None:
     assert command("moved pins", machine(python=here)) == "python3 ~/hayate/launch.py --rebuild-venv --exit"
     here = replace(here, pins={"numpy": "2.3.1"})
     assert command("moved pins", machine(python=here)) == '~/hayate/.venv/bin/python -m pip install "numpy==2.3.1"'
+
+
+def test_hayate_is_called_so_also_behind_another_program() -> None:
+    many = Processor(model="EPYC", cores=64, threads=128, usable_threads=128, numa_nodes=4)
+    said = command("NUMA nodes", machine(python=OWN, cards=(), processor=many))
+    assert said == "numactl --cpunodebind=0 --membind=0 python3 ~/hayate/launch.py bench run"
 
 
 def test_hayate_is_called_as_it_can_be_called() -> None:

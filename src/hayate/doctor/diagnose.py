@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,9 @@ from hayate.doctor.catalogue import CHECKS
 from hayate.doctor.checks.installing import launched
 from hayate.doctor.facts import Facts
 from hayate.doctor.finding import Finding, Severity
+
+_HAYATE = re.compile(r"(?<!\S)hayate(?= )")
+"""Hayate's own command among the words of a command line."""
 
 
 def diagnose(facts: Facts) -> tuple[Finding, ...]:
@@ -21,8 +25,8 @@ def diagnose(facts: Facts) -> tuple[Finding, ...]:
 def _as_called(check: str, finding: Finding, facts: Facts) -> Finding:
     """The finding with its check's name, and Hayate's command as it is called there: launch.py puts it on no path."""
     command = finding.fix.command
-    if facts.python.is_own and command.startswith("hayate "):
-        command = f"{launched(facts)} {command.removeprefix('hayate ')}"
+    if facts.python.is_own:
+        command = _HAYATE.sub(lambda _: launched(facts), command, count=1)
     return replace(finding, check=check, fix=replace(finding.fix, command=command))
 
 

@@ -16,6 +16,8 @@ _CHECKS: dict[str, str] = {
     "power mode": "電源モード",
     "too many threads": "多すぎるスレッド",
     "idle processors": "使われていないプロセッサー",
+    "pinned threads": "固定されたスレッド",
+    "NUMA nodes": "NUMA ノード",
     "forced fp32 on a CPU": "CPU での fp32 指定",
     "allocator": "メモリアロケーター",
     "clock governor": "クロックガバナー",

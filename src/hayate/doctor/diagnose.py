@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from hayate.doctor.catalogue import CHECKS
+from hayate.doctor.checks.installing import launched
 from hayate.doctor.facts import Facts
 from hayate.doctor.finding import Finding, Severity
+
+_HAYATE = re.compile(r"(?<!\S)hayate(?= )")
+"""Hayate's own command among the words of a command line."""
 
 
 def diagnose(facts: Facts) -> tuple[Finding, ...]:
     """What this machine should change: what matters most first, then what gains most."""
-    found = [replace(finding, check=check.name) for check in CHECKS if (finding := check.judge(facts)) is not None]
+    found = [_as_called(check.name, finding, facts) for check in CHECKS if (finding := check.judge(facts)) is not None]
     return tuple(sorted(found, key=lambda finding: finding.rank))
+
+
+def _as_called(check: str, finding: Finding, facts: Facts) -> Finding:
+    """The finding with its check's name, and Hayate's command as it is called there: launch.py puts it on no path."""
+    command = finding.fix.command
+    if facts.python.is_own:
+        command = _HAYATE.sub(lambda _: launched(facts), command, count=1)
+    return replace(finding, check=check, fix=replace(finding.fix, command=command))
 
 
 def fine(findings: Sequence[Finding]) -> tuple[str, ...]:

@@ -107,7 +107,7 @@ def test_a_fix_is_done_told_and_taken_back(home: Path, capsys: pytest.CaptureFix
     torch.save({"state_dict": {"model.diffusion_model.a": torch.ones(4)}}, pickle)
     before = pickle.read_bytes()
     main(["doctor", "--only", "pickles"])
-    assert "pickles: hayate doctor --fix does it" in capsys.readouterr().out
+    assert "doctor --fix does it, --undo takes it back" in capsys.readouterr().out
     assert main(["doctor", "--only", "pickles", "--fix"]) == 0
     out = capsys.readouterr().out
     assert "old.safetensors was made of old.ckpt" in out
@@ -187,3 +187,10 @@ def test_no_torch_is_imported() -> None:
 
 def test_the_page_is_fresh() -> None:
     assert (ROOT / "docs" / "doctor.md").read_text(encoding="utf-8") == doctor_page(), "run scripts/docs"
+
+
+def test_only_what_was_asked_for_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--from", H200, "--only", "two torches"]) == 0
+    assert capsys.readouterr().out == "1 check found nothing: two torches\n"
+    main(["doctor", "--from", H200, "--only", "two torches", "--json"])
+    assert json.loads(capsys.readouterr().out)["fine"] == ["two torches"]

@@ -67,9 +67,9 @@ def doctor(  # noqa: PLR0917 - Typer makes a flag of each
 
         findings = for_here(findings)
     if as_json:
-        _print_json(facts, findings, reports)
+        _print_json(facts, findings, reports, only or ())
     else:
-        _print(facts, findings, shows_all=shows_all, is_fixed=fixes)
+        _print(facts, findings, only or (), shows_all=shows_all, is_fixed=fixes)
     if is_serious(findings):
         raise typer.Exit(_SERIOUS)
 
@@ -141,14 +141,15 @@ def _report(report: Report) -> dict[str, Any]:
     return {"check": report.check, "text": report.text, "is_done": report.is_done}
 
 
-def _print_json(facts: Facts, findings: Sequence[Finding], reports: Sequence[Report]) -> None:
+def _print_json(facts: Facts, findings: Sequence[Finding], reports: Sequence[Report], only: Sequence[str]) -> None:
     from hayate.doctor.diagnose import as_object
 
-    typer.echo(json.dumps(as_object(facts, findings) | {"fixed": [_report(each) for each in reports]}))
+    typer.echo(json.dumps(as_object(facts, findings, only) | {"fixed": [_report(each) for each in reports]}))
 
 
-def _print(facts: Facts, findings: Sequence[Finding], *, shows_all: bool, is_fixed: bool) -> None:
+def _print(facts: Facts, findings: Sequence[Finding], only: Sequence[str], *, shows_all: bool, is_fixed: bool) -> None:
     from hayate.doctor.diagnose import fine
+    from hayate.doctor.figures import counted
 
     severity = None
     for finding in findings:
@@ -156,25 +157,29 @@ def _print(facts: Facts, findings: Sequence[Finding], *, shows_all: bool, is_fix
             severity = finding.severity
             typer.echo(_TITLES[severity.name])
         typer.echo("\n".join(_lines(finding)))
-    names = fine(findings)
+    names = fine(findings, only)
     if findings:
         typer.echo("")
-    typer.echo(f"{len(names)} checks found nothing{': ' + ', '.join(names) if shows_all else ''}")
+    if names:
+        typer.echo(f"{counted(len(names), 'check')} found nothing{': ' + ', '.join(names) if shows_all or only else ''}")
     for line in facts.unknown:
         typer.echo(f"not known: {line}")
     if not is_fixed:
-        _print_offers([finding for finding in findings if finding.is_fixable])
+        _print_offers(facts, [finding for finding in findings if finding.is_fixable])
     sys.stdout.flush()
 
 
-def _print_offers(fixable: Sequence[Finding]) -> None:
+def _print_offers(facts: Facts, fixable: Sequence[Finding]) -> None:
     """Which findings `--fix` can mend, and how it is asked to."""
+    from hayate.doctor.diagnose import as_called
+
+    fix = as_called(facts, "hayate doctor --fix")
     plain = [finding.check for finding in fixable if not finding.fix.is_asked_for]
     if plain:
-        typer.echo(f"{', '.join(plain)}: hayate doctor --fix does it, --undo takes it back")
+        typer.echo(f"{', '.join(plain)}: {fix} does it, --undo takes it back")
     for finding in fixable:
         if finding.fix.is_asked_for:
-            typer.echo(f'{finding.check}: hayate doctor --fix --only "{finding.check}" does it, --undo takes it back')
+            typer.echo(f'{finding.check}: {fix} --only "{finding.check}" does it, --undo takes it back')
 
 
 def _lines(finding: Finding) -> list[str]:

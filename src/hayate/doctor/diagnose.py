@@ -18,32 +18,34 @@ _HAYATE = re.compile(r"(?<!\S)hayate(?= )")
 
 def diagnose(facts: Facts) -> tuple[Finding, ...]:
     """What this machine should change: what matters most first, then what gains most."""
-    found = [_as_called(check.name, finding, facts) for check in CHECKS if (finding := check.judge(facts)) is not None]
+    found = [_named(check.name, finding, facts) for check in CHECKS if (finding := check.judge(facts)) is not None]
     return tuple(sorted(found, key=lambda finding: finding.rank))
 
 
-def _as_called(check: str, finding: Finding, facts: Facts) -> Finding:
-    """The finding with its check's name, and Hayate's command as it is called there: launch.py puts it on no path."""
-    command = finding.fix.command
-    if facts.python.is_own:
-        command = _HAYATE.sub(lambda _: launched(facts), command, count=1)
+def as_called(facts: Facts, command: str) -> str:
+    """A command of Hayate's as it is called there: launch.py puts it on no path."""
+    return _HAYATE.sub(lambda _: launched(facts), command, count=1) if facts.python.is_own else command
+
+
+def _named(check: str, finding: Finding, facts: Facts) -> Finding:
+    command = as_called(facts, finding.fix.command)
     return replace(finding, check=check, fix=replace(finding.fix, command=command))
 
 
-def fine(findings: Sequence[Finding]) -> tuple[str, ...]:
-    """The names of the checks that found nothing."""
+def fine(findings: Sequence[Finding], asked: Sequence[str] = ()) -> tuple[str, ...]:
+    """The names of the checks, of those that were asked for, that found nothing."""
     spoken = {finding.check for finding in findings}
-    return tuple(check.name for check in CHECKS if check.name not in spoken)
+    return tuple(each.name for each in CHECKS if each.name not in spoken and (not asked or each.name in asked))
 
 
 def is_serious(findings: Sequence[Finding]) -> bool:
     return any(finding.severity is Severity.SERIOUS for finding in findings)
 
 
-def as_object(facts: Facts, findings: Sequence[Finding]) -> dict[str, Any]:
+def as_object(facts: Facts, findings: Sequence[Finding], asked: Sequence[str] = ()) -> dict[str, Any]:
     """The whole answer as JSON can hold it."""
     return {
         "findings": [finding.as_object() for finding in findings],
-        "fine": list(fine(findings)),
+        "fine": list(fine(findings, asked)),
         "unknown": list(facts.unknown),
     }

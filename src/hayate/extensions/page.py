@@ -81,8 +81,9 @@ extension's. Nothing is put on the path of imports.
 
 @HOOKS@
 
-Those that are chosen have the name in the manifest: `--sampler "Euler twice"`, `--x "My axis=1-3"`, a script's name in
-a job. The objects and what they are told are typed in `hayate.extensions.hooks`; the shapes are in their docstrings.
+Those that are chosen have the name in the manifest: `--sampler "Euler twice"`, `--x "My axis=1-3"`, a script in the
+page's list. The objects and what they are told are typed in `hayate.extensions.hooks`; the shapes are in their
+docstrings.
 
 The others act on every job, if the extension has no controls. With controls, it acts on the jobs that name it, and gets
 `call.values`: what the job says, else the defaults. A job says it as `request.extensions`:
@@ -102,6 +103,46 @@ again.
 Declared, not programmed: the page draws them in its own style, in both languages, for the keyboard and for screen
 readers, and checks them before a job is queued. Kinds: @KINDS@. A number with `step = 1` is a whole number; a `choice`
 has `choices`.
+
+## Scripts
+
+A script is one request that stands for many. Its fields are the controls that name it; the page shows them while the
+script is chosen, and a job is checked by them before anything is imported:
+
+```toml
+needs_picture = []                      # the scripts that need one to start from; txt2img does not list them
+
+[hooks.scripts]
+"many seeds" = "seeds:ManySeeds"
+
+[[controls]]
+script = "many seeds"
+key = "count"
+kind = "slider"
+default = 4
+low = 1
+high = 100
+step = 1
+label = { en = "Seeds", ja = "シードの数" }
+```
+
+```python
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManySeeds:
+    count: int = 4  # a field for each control; others are for nobody but this class
+
+    def check(self, request, asked, settings):
+        if request.seed in (None, -1):
+            raise UsageError("the first seed is not said", hint="give a seed")
+
+    def requests(self, request, asked):
+        return [(replace(request, seed=request.seed + number), asked) for number in range(self.count)]
+```
+
+A job says `"script": {"name": "many seeds", "count": 8}`. A1111's API takes the name in any case as `script_name`, and
+as `script_args` either the values in the controls' order or one object of them; `/sdapi/v1/scripts` and
+`/sdapi/v1/script-info` list it. Both methods are called in the worker, one after the other; at most 1000 requests are
+made of one.
 
 ## What an extension can't do to the rest
 

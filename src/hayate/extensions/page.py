@@ -151,7 +151,12 @@ made of one.
   sampler, a schedule, an axis, a script) fails the job, for nothing else may take its place.
 - **It hangs at import.** After `extension_import_s` (15 s) it is left out, and its thread is ended as soon as it comes
   back to Python. Nobody waited for it but the job that it would have acted on.
-- **It hangs later.** That is not caught: a hook that never returns holds up its job.
+- **It hangs later.** It holds up its job until that is cancelled. A hook that goes on for `extension_stop_s` (5 s)
+  after that is ended by an exception that `except Exception` does not catch; where Python does not come to a next line,
+  as in `time.sleep` or a library's loop, the worker is ended after the same time once more, and started anew. The
+  extension is left out and named. A hook that takes its time calls `call.check()` between its steps: it raises where
+  the job was cancelled, and nobody has to be ended. While a hook has called something of ours (`call.paint`, the engine
+  that it was given), it is not at work, however long that takes.
 - **It prints.** Its output goes to `extensions/NAME.log` in the data folder. What a C library writes past Python, and
   what threads of its own write, goes where such output goes otherwise.
 - **It wants another torch.** `install` asks pip what it would do before anything is touched, and refuses where that

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hayate.errors import Cancelled
 from hayate.extensions.chosen import chosen
 from hayate.extensions.current import current
 from hayate.extensions.standing import Hook
@@ -36,9 +37,11 @@ class LentBackend:
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, is_causal: bool = False) -> Tensor:
         try:
-            made = self._own(q, k, v, is_causal)
+            made = current().visit(self._hook, lambda: self._own(q, k, v, is_causal))
             if made.shape != q.shape[:-1] + v.shape[-1:] or made.dtype != q.dtype:
                 raise ValueError(f"it gave {made.dtype} {list(made.shape)} for {q.dtype} {list(q.shape)}")
+        except Cancelled:
+            raise
         except Exception as error:  # the door of extensions: whatever theirs raises ends here
             if "out of memory" in str(error) or isinstance(error, MemoryError):
                 raise

@@ -85,6 +85,10 @@ Those that are chosen have the name in the manifest: `--sampler "Euler twice"`, 
 page's list. The objects and what they are told are typed in `hayate.extensions.hooks`; the shapes are in their
 docstrings.
 
+`hayate tune` tries the attention backends of extensions beside ours, in its own processes, and holds their pictures to
+the same reference. A profile that one has won is stale when its extension has another version; where that is off or
+gone, the plan says so and is the default one. A compiled step has PyTorch's attention, whichever backend is chosen.
+
 The others act on every job, if the extension has no controls. With controls, it acts on the jobs that name it, and gets
 `call.values`: what the job says, else the defaults. A job says it as `request.extensions`:
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hayate.errors import OutputError, UnknownName
+from hayate.extensions.current import current
 from hayate.models.config import ModelConfig
 from hayate.runtime.asked import Asked, asked_of
 
@@ -78,11 +79,13 @@ def slot_for(device: Device, config: ModelConfig, size_px: tuple[int, int], prom
     return Slot(device=title, architecture=architecture, size_px=nearest, promise=promise)
 
 
-def versions_of(device: Device) -> dict[str, str]:
-    """What a profile's figures depend on beside the card; a change makes it stale."""
+def versions_of(device: Device, asked: Asked) -> dict[str, str]:
+    """What the figures of what was asked for depend on beside the card; a change makes a profile stale."""
     import torch
 
     found = {"torch": str(torch.__version__)}
+    if asked.attention is not None and (hook := current().find("attention", asked.attention)) is not None:
+        found[f"extension {hook.owner.name}"] = hook.owner.manifest.version
     if device.torch.type == "cpu":
         return {**found, "threads": str(torch.get_num_threads())}
     if device.torch.type == "cuda" and torch.version.cuda:

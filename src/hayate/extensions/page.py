@@ -44,6 +44,7 @@ checks of a job import nothing, and a start takes as long as without extensions.
 ```
 hayate extensions                       which there are, whether they act, what they took when they were last in use
 hayate extensions install FOLDER        or a wheel; once, and never again at a start
+hayate extensions remove NAME           with the packages that came with it, but for what something else needs
 hayate extensions disable NAME          it is not even imported, from the next job on; also on the page
 hayate generate "…" --extension detailer --extension detailer.denoising=0.5
 ```
@@ -165,7 +166,8 @@ made of one.
   what threads of its own write, goes where such output goes otherwise.
 - **It wants another torch.** `install` asks pip what it would do before anything is touched, and refuses where that
   would change a package that is here. Packages come as wheels only: a source distribution runs code to say what it
-  needs.
+  needs. `remove` takes away what came with the extension, unless another extension or package needs it, somebody has
+  changed it, or Hayate pins it, as it does torch; each is said with its reason. `--keep-packages` leaves them all.
 - **It gives something else than it promised**: latents that are not finite or of another shape, a picture of floats.
   That counts as a failure.
 - **It changes pictures.** Then it is named: the infotext has `Extensions: detailer 1.0.0`, and Hayate's own record what

@@ -8,6 +8,7 @@ from hayate.doctor.checks import (
     installation,
     memory,
     models,
+    pinning,
     processor,
     surroundings,
     torch_build,
@@ -79,6 +80,16 @@ CHECKS = (
         name="idle processors",
         looks_at="Without a GPU: half or less of the cores used.",
         judge=processor.idle_processors,
+    ),
+    Check(
+        name="pinned threads",
+        looks_at="Without a GPU: OMP_PROC_BIND, GOMP_CPU_AFFINITY or KMP_AFFINITY with fewer processors than threads.",
+        judge=pinning.pinned_threads,
+    ),
+    Check(
+        name="NUMA nodes",
+        looks_at="Linux without a GPU: several NUMA nodes, and nothing that binds the threads to one.",
+        judge=pinning.several_nodes,
     ),
     Check(
         name="forced fp32 on a CPU",

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from hayate.extensions.inside import inside
+from hayate.extensions.standing import Hook
 from hayate.jobs.signals import Signals
 
 
@@ -17,15 +18,18 @@ class Overdue:
     come back.
     """
 
-    def __init__(self, patience_s: float, signals: Signals, give_up: Callable[..., None]) -> None:
+    def __init__(self, patience_s: float, signals: Signals, give_up: Callable[[str, Hook], None]) -> None:
         """`give_up` is told the job and the hook that nothing ends."""
         self._patience_s, self._signals, self._give_up = patience_s, signals, give_up
+        self._watched = ""
 
     def watch(self, job: str) -> None:
-        """Begins to look after a job; one that does not run is none of its."""
-        if self._signals.is_running(job):
-            inside.cancel()
-            threading.Thread(target=self._watch, args=(job,), name="overdue", daemon=True).start()
+        """Begins to look after a job, once, however often it is cancelled; one that does not run is none of its."""
+        if job == self._watched or not self._signals.is_running(job):
+            return
+        self._watched = job
+        inside.cancel()
+        threading.Thread(target=self._watch, args=(job,), name="overdue", daemon=True).start()
 
     def _watch(self, job: str) -> None:
         while True:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from hayate.errors import UnknownName, UsageError
+from hayate.errors import Cancelled, UnknownName, UsageError
+from hayate.extensions.inside import inside
 from hayate.extensions.session import Session
 from hayate.jobs.scripts import read_script
 from hayate.pipeline.axes import Cell, cells, parse_axis
@@ -63,6 +65,12 @@ class BrokenAttention(Attention):
         raise ZeroDivisionError("no heads")
 
 
+class EndlessAttention(Attention):
+    def __call__(self, q, k, v, is_causal=False):
+        while True:
+            pass
+
+
 AXIS = AxisKind(read=int, change=lambda cell, value: replace(cell, request=replace(cell.request, steps=int(value) * 2)))
 BROKEN_AXIS = AxisKind(read=str, change=broken)
 
@@ -71,7 +79,12 @@ BROKEN_AXIS = AxisKind(read=str, change=broken)
 HOOKS = {
     "samplers": {"Euler of mine": "EULER", "Broken": "BROKEN", "No sampler": "NOT_ONE"},
     "schedules": {"Even": "EVEN", "Broken levels": "BROKEN_SCHEDULE"},
-    "attention": {"mine": "Attention", "broken": "BrokenAttention", "no class": "NOT_ONE"},
+    "attention": {
+        "mine": "Attention",
+        "broken": "BrokenAttention",
+        "endless": "EndlessAttention",
+        "no class": "NOT_ONE",
+    },
     "axes": {"Twice the steps": "AXIS", "Broken axis": "BROKEN_AXIS"},
     "scripts": {"twice": "NOT_ONE"},
 }
@@ -161,6 +174,15 @@ def test_attention_that_fails_is_taken_over_and_counted(session: Session) -> Non
     assert torch.equal(made, reference)
     assert dict(counted.fallbacks) == {"the extension parts failed": 2}
     assert "ZeroDivisionError: no heads" in session.problems()["parts"]
+
+
+def test_attention_without_end_is_ended_and_takes_the_job_with_it(session: Session) -> None:
+    with ThreadPoolExecutor(1) as beside:
+        job = beside.submit(attended, "endless")
+        while not job.done():
+            inside.stop()
+        assert isinstance(job.exception(), Cancelled)
+    assert "did not end when the job was cancelled" in session.problems()["parts"]
 
 
 @pytest.mark.usefixtures("session")

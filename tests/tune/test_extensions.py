@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage
 from hayate.runtime.asked import Asked
 from hayate.runtime.plan import Plan
-from hayate.runtime.profiles import Profile, save_profile, slot_for, versions_of
+from hayate.runtime.profiles import Profile, all_profiles, save_profile, slot_for, versions_of
+from hayate.server.ui.tuned import adopted_profile
 from hayate.settings import Settings, load_settings
 from hayate.tune.pool import TrialFailed, Worker
 from hayate.tune.space import Candidate, Refused, candidates, groups
@@ -179,3 +181,17 @@ def test_another_version_of_it_makes_the_profile_stale(settings: Settings) -> No
     with session_in(settings.extensions_dir, settings.data_dir):
         plan = planned(settings)
     assert "extension has-fine 1.2.3 is now 2.0.0" in " | ".join(plan.notes)
+
+
+@pytest.mark.usefixtures("session")
+def test_a_row_that_is_adopted_brings_its_own_extension(settings: Settings) -> None:
+    tuned(settings)
+    (profile,) = all_profiles(settings.data_dir)
+    assert profile.versions["extension has-fine"] == "1.2.3"
+    row = {"name": "attention wrong", "verdict": "faster", "asked": {"attention": "wrong"}}
+    adopted = adopted_profile(profile, row, datetime(2026, 1, 2, tzinfo=UTC))
+    assert "extension has-fine" not in adopted.versions
+    save_profile(adopted, settings.data_dir)
+    assert planned(settings).attention.backend.name == "wrong"
+    own = adopted_profile(adopted, {**row, "asked": {"attention": "math"}}, datetime(2026, 1, 3, tzinfo=UTC))
+    assert not [name for name in own.versions if name.startswith("extension")]

@@ -63,6 +63,15 @@ SETTINGS = (
         0.1,
         3600,
     ),
+    Setting(
+        "extension_stop_s",
+        "number",
+        5.0,
+        "How long an extension may go on after its job was cancelled before it is ended and left out.",
+        "seconds",
+        0.1,
+        3600,
+    ),
     Setting("styles_file", "path", "styles.csv", "A1111's styles: name, prompt, negative prompt."),
     Setting("outputs_dir", "path", "outputs", "Where pictures go when no place is given."),
     Setting("format", "text", "png", "What pictures are saved as.", choices=("png", "jpeg", "webp", "avif")),
@@ -176,6 +185,7 @@ class Settings:
     upscaler_overlap_px: int
     extensions_dir: Path
     extension_import_s: float
+    extension_stop_s: float
     styles_file: Path
     outputs_dir: Path
     format: str

@@ -109,3 +109,17 @@ def test_the_help_imports_no_extensions(folder: Path, capsys: pytest.CaptureFixt
     del folder
     assert main(["extensions", "--help"]) == 0
     assert "install" in capsys.readouterr().out
+
+
+def test_a_removal_says_what_it_does_and_can_be_tried(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_extension(tmp_path / "from", "mine", "", {"prompts": {"it": "act"}})
+    assert main(["extensions", "install", str(source)]) == 0
+    capsys.readouterr()
+    assert main(["extensions", "remove", "mine", "--dry-run"]) == 0
+    assert (capsys.readouterr().out, (folder / "mine").is_dir()) == ("would remove mine\n", True)
+    assert main(["extensions", "remove", "mine", "--keep-packages"]) == 0
+    assert (capsys.readouterr().out, (folder / "mine").exists()) == ("removed mine\n", False)
+    assert main(["extensions", "remove", "mine"]) == 2
+    assert "unknown installed extension 'mine'" in capsys.readouterr().err

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from hayate.errors import UnknownName, UsageError
+from hayate.errors import Cancelled, UnknownName, UsageError
+from hayate.extensions.inside import inside
 from hayate.extensions.session import Session
-from hayate.jobs.scripts import read_script, script_object
+from hayate.jobs.scripts import read_script
 from hayate.pipeline.axes import Cell, cells, parse_axis
 from hayate.request import TextToImage
 from hayate.runtime.asked import Asked
@@ -22,8 +24,7 @@ from hayate.samplers.sigmas import resolve_schedule, scaled_linear, schedule_nam
 from tests.extensions.folders import session_in, write_extension
 
 CODE = """
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import replace
 
 import torch
 
@@ -64,27 +65,28 @@ class BrokenAttention(Attention):
         raise ZeroDivisionError("no heads")
 
 
+class EndlessAttention(Attention):
+    def __call__(self, q, k, v, is_causal=False):
+        while True:
+            pass
+
+
 AXIS = AxisKind(read=int, change=lambda cell, value: replace(cell, request=replace(cell.request, steps=int(value) * 2)))
 BROKEN_AXIS = AxisKind(read=str, change=broken)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Twice:
-    name: ClassVar[str] = "twice"
-    times: int = 2
-
-    def check(self, request, asked, settings):
-        pass
-
-    def requests(self, request, asked):
-        return [(request, asked)] * self.times
 """
 HOOKS = {
     "samplers": {"Euler of mine": "EULER", "Broken": "BROKEN", "No sampler": "NOT_ONE"},
     "schedules": {"Even": "EVEN", "Broken levels": "BROKEN_SCHEDULE"},
-    "attention": {"mine": "Attention", "broken": "BrokenAttention", "no class": "NOT_ONE"},
+    "attention": {
+        "mine": "Attention",
+        "broken": "BrokenAttention",
+        "endless": "EndlessAttention",
+        "no class": "NOT_ONE",
+    },
     "axes": {"Twice the steps": "AXIS", "Broken axis": "BROKEN_AXIS"},
-    "scripts": {"twice": "Twice"},
+    "scripts": {"twice": "NOT_ONE"},
 }
 LEVELS = scaled_linear()
 
@@ -174,6 +176,15 @@ def test_attention_that_fails_is_taken_over_and_counted(session: Session) -> Non
     assert "ZeroDivisionError: no heads" in session.problems()["parts"]
 
 
+def test_attention_without_end_is_ended_and_takes_the_job_with_it(session: Session) -> None:
+    with ThreadPoolExecutor(1) as beside:
+        job = beside.submit(attended, "endless")
+        while not job.done():
+            inside.stop()
+        assert isinstance(job.exception(), Cancelled)
+    assert "did not end when the job was cancelled" in session.problems()["parts"]
+
+
 @pytest.mark.usefixtures("session")
 def test_attention_that_is_no_class_is_refused() -> None:
     with pytest.raises(UsageError, match="it is int and no type"):
@@ -197,17 +208,8 @@ def test_an_axis_that_fails_is_told() -> None:
         list(cells(CELL, axis, parse_axis(None), parse_axis(None)))
 
 
-@pytest.mark.usefixtures("session")
-def test_a_script_is_read_as_ours_are() -> None:
-    script = read_script({"name": "Twice", "times": 3})
-    assert script_object(script) == {"name": "twice", "times": 3}
-    assert len(script.requests(CELL.request, CELL.asked)) == 3
-    with pytest.raises(UnknownName, match="nearest: times"):
-        read_script({"name": "twice", "tmes": 3})
-
-
-def test_a_built_in_script_that_is_off_is_unknown(session: Session) -> None:
+def test_a_built_in_script_that_is_off_says_so(session: Session) -> None:
     assert read_script({"name": "Loopback", "loops": 2}).name == "loopback"
     session.standing("loopback").is_on = False
-    with pytest.raises(UnknownName):
+    with pytest.raises(UsageError, match="switched off"):
         read_script({"name": "Loopback", "loops": 2})

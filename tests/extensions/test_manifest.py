@@ -44,6 +44,24 @@ def test_a_manifest_says_everything() -> None:
     assert (found.controls[0].text("ja"), found.controls[0].text("fr")) == ("ノイズ除去", "Denoising")
 
 
+def test_controls_are_the_extensions_or_a_scripts() -> None:
+    more = """
+[hooks.scripts]
+"Mine" = "a:B"
+"Other" = "a:C"
+
+[[controls]]
+script = "Mine"
+key = "denoising"
+kind = "switch"
+default = true
+"""
+    found = parse_raw(f'needs_picture = ["Other"]\n{WHOLE}{more}'.encode())
+    assert [control.kind for control in found.controls] == ["slider"]
+    assert [control.kind for control in found.script_controls["Mine"]] == ["switch"]
+    assert (set(found.script_controls), found.needs_picture) == ({"Mine"}, {"Other"})
+
+
 def with_line(line: str, instead: str) -> bytes:
     assert line in WHOLE
     return WHOLE.replace(line, instead).encode()
@@ -70,6 +88,12 @@ BROKEN = {
     "a default that can't be": with_line("default = 0.4", "default = 4.0"),
     "a control without a default": with_line("default = 0.4\n", ""),
     "a label without English": with_line('{ en = "Denoising", ja = "ノイズ除去" }', '{ ja = "ノイズ除去" }'),
+    "a control of no script": with_line('key = "denoising"', 'script = "none"\nkey = "denoising"'),
+    "a picture for no script": with_line("hayate =", 'needs_picture = ["none"]\nhayate ='),
+    "a script's control called as its script is": with_line(
+        '[[controls]]\nkey = "denoising"',
+        '[hooks.scripts]\n"mine" = "a:B"\n\n[[controls]]\nscript = "mine"\nkey = "name"',
+    ),
     "no TOML": b"name = ",
     "no text": b"\xff\xfe\x00",
     "nothing": b"",

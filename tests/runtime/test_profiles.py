@@ -62,7 +62,7 @@ def test_a_changed_version_makes_it_stale_and_is_named() -> None:
     assert kept.staleness(VERSIONS) is None
     assert kept.staleness({**VERSIONS, "driver": "14000"}) == "driver 13000 is now 14000"
     assert "torch" in (kept.staleness({"torch": "3.0"}) or "")
-    assert versions_of(CPU)["torch"] == str(torch.__version__)
+    assert versions_of(CPU, Asked())["torch"] == str(torch.__version__)
 
 
 def test_another_card_has_its_own_and_is_told_of_this_one(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ from fastapi.testclient import TestClient
 
 from hayate.errors import UsageError
 from hayate.jobs.bodies import read_body
+from hayate.request import TextToImage
 from hayate.server.a1111.always_on import asked_extensions
 from hayate.server.a1111.requests import TextToImageRequest
+from hayate.server.a1111.scripts import plan_script
 from hayate.server.app import create_app
 from hayate.settings import Settings, load_settings
 from tests.extensions.folders import session_in, write_extension
@@ -43,7 +45,30 @@ label = { en = "Its strength", ja = "強さ" }
 help = { en = "How <much>.", ja = "どの程度か。" }
 """
 HOOKS = {"prompts": {"it": "act"}}
-SCRIPTED = {"scripts": {"Twice": "Twice"}, "samplers": {"Mine": "X"}, "schedules": {"Even": "Y"}}
+FIELDS = """
+[[controls]]
+script = "Twice"
+key = "strength"
+kind = "slider"
+default = 0.25
+low = 0
+high = 1
+label = { en = "Its other strength", ja = "別の強さ" }
+
+[[controls]]
+script = "Twice"
+key = "side"
+kind = "choice"
+default = "left"
+choices = ["left", "right"]
+
+[[controls]]
+script = "Larger"
+key = "strength"
+kind = "switch"
+default = false
+"""
+SCRIPTED = {"scripts": {"Twice": "Twice", "Larger": "Larger"}, "samplers": {"Mine": "X"}, "schedules": {"Even": "Y"}}
 
 
 @pytest.fixture
@@ -53,7 +78,9 @@ def folder(tmp_path: Path) -> Path:
     write_extension(folder, "asks", "act = 1", HOOKS, more=CONTROLS)
     write_extension(folder, "hangs", "import time; time.sleep(20)", {"routes": {"api": "app"}})
     write_extension(folder, "raises", "raise ValueError('no luck')", {"routes": {"api": "app"}})
-    write_extension(folder, "scripted", "raise ValueError('it was run')", SCRIPTED)
+    scripted = write_extension(folder, "scripted", "raise ValueError('it was run')", SCRIPTED, more=FIELDS)
+    manifest = scripted / "extension.toml"
+    manifest.write_text('needs_picture = ["Larger"]\n' + manifest.read_text("utf-8"), "utf-8")
     (folder / "for-a1111" / "scripts").mkdir(parents=True)
     return folder
 
@@ -168,15 +195,83 @@ def test_controls_are_on_the_page_in_its_language(caller: TestClient, language: 
 
 
 def test_scripts_on_the_page_are_those_that_act(caller: TestClient) -> None:
-    def scripts() -> set[str]:
+    def scripts(tab: str = "txt2img") -> set[str]:
         page = caller.get("/").text
-        choice = page[page.index('id="txt2img-script-name"') :]
+        choice = page[page.index(f'id="{tab}-script-name"') :]
         return set(re.findall('<option value="([^"]+)"', choice[: choice.index("</select>")]))
 
     assert scripts() == {"x/y/z plot", "prompt matrix", "prompts from file", "Twice"}
+    assert {"loopback", "Twice", "Larger"} < scripts("img2img")
     caller.patch("/v1/extensions/prompt-matrix", json={"is_on": False})
     caller.patch("/v1/extensions/scripted", json={"is_on": False})
     assert scripts() == {"x/y/z plot", "prompts from file"}
+
+
+@pytest.mark.parametrize(("language", "label"), [("en", "Its other strength"), ("ja", "別の強さ")])
+def test_a_scripts_fields_are_there_while_it_is_chosen(caller: TestClient, language: str, label: str) -> None:
+    page = caller.get("/", headers={"Accept-Language": language}).text
+    shown = re.findall('data-when="script.name" data-is="Twice" hidden', page)
+    assert (len(shown), len(re.findall(r'data-key="script\.lent\.scripted-0\.strength"', page))) == (4, 2)
+    assert len(re.findall(r'data-key="script\.lent\.scripted-1\.strength"', page)) == 1
+    assert label in page
+    assert listed(caller)["scripted"]["import_s"] == 0
+
+
+def test_a1111_s_scripts_are_listed_with_those_of_extensions(caller: TestClient) -> None:
+    scripts = caller.get("/sdapi/v1/scripts").json()
+    assert (scripts["txt2img"][-1], scripts["img2img"][-2:]) == ("twice", ["twice", "larger"])
+    info = [each for each in caller.get("/sdapi/v1/script-info").json() if each["name"] in ("twice", "larger")]
+    tabs = [(each["name"], each["is_img2img"]) for each in info]
+    assert tabs == [("twice", False), ("twice", True), ("larger", True)]
+    first, second = info[0]["args"]
+    assert first == {
+        "label": "Its other strength", "value": 0.25, "minimum": 0, "maximum": 1, "step": None, "choices": None
+    }  # fmt: skip
+    assert (second["label"], second["value"], second["choices"]) == ("side", "left", ["left", "right"])
+    caller.patch("/v1/extensions/scripted", json={"is_on": False})
+    caller.patch("/v1/extensions/outpainting", json={"is_on": False})
+    names = caller.get("/sdapi/v1/scripts").json()["img2img"]
+    assert not {"twice", "larger", "outpainting mk2", "poor man's outpainting"} & set(names)
+    assert listed(caller)["scripted"]["import_s"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], {}),
+        ([0.5], {"strength": 0.5}),
+        ([0.5, "right"], {"strength": 0.5, "side": "right"}),
+        ([{"side": "right"}], {"side": "right"}),
+    ],
+)
+@pytest.mark.usefixtures("caller")
+def test_a1111_s_script_args_are_a_scripts_fields(arguments: list[object], said: dict[str, object]) -> None:
+    planned = plan_script("TWICE", arguments, TextToImage(prompt="a"), None)  # pyright: ignore[reportArgumentType]
+    assert planned is not None
+    assert planned.body == {"name": "Twice", **said}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "why"),
+    [
+        ("twise", [], "twice"),
+        ("larger", [], "script 'larger'"),
+        ("twice", [2], "strength: 2 can't be"),
+        ("twice", [0.5, "rigt"], "right"),
+        ("twice", [0.5, "right", 3], "3 arguments for 'Twice', which has 2 fields"),
+        ("twice", [{"strenth": 1}], "strength"),
+    ],
+)
+def test_a1111_s_callers_are_told_what_a_script_can_not_be_given(
+    caller: TestClient, name: str, arguments: list[object], why: str
+) -> None:
+    def call() -> None:
+        planned = plan_script(name, arguments, TextToImage(prompt="a"), None)  # pyright: ignore[reportArgumentType]
+        read_body("generate", {"request": {"prompt": "a"}, "script": planned and planned.body})
+
+    with pytest.raises(UsageError, match=why):
+        call()
+    assert listed(caller)["scripted"]["import_s"] == 0
 
 
 @pytest.mark.usefixtures("caller")

@@ -17,12 +17,30 @@ from hayate.server.app import create_app
 from hayate.server.options import ServeOptions
 from hayate.settings import load_settings
 from tests.extensions.folders import session_in, write_extension
-from tests.server.browsing import act, field, part, prompt, ready
+from tests.server.browsing import act, field, part, prompt, ready, wait_until
 from tests.server.slow_desk import SlowDesk
 from tests.server.tool_pages import needs_chromium
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 pytestmark = needs_chromium
+FIELDS = """
+[[controls]]
+script = "Twice"
+key = "strength"
+kind = "slider"
+default = 0.25
+low = 0
+high = 1
+label = { en = "Its strength", ja = "強さ" }
+
+[[controls]]
+script = "Else"
+key = "strength"
+kind = "slider"
+default = 0.75
+low = 0
+high = 1
+"""
 DETAILER = Path(__file__).parents[2] / "examples" / "detailer"
 
 
@@ -33,6 +51,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlowDesk]:
     folder = place / "extensions"
     shutil.copytree(DETAILER, folder / "detailer")
     (write_extension(folder, "broken") / "extension.toml").write_text("name = ")
+    write_extension(folder, "scripted", "", {"scripts": {"Twice": "Twice", "Else": "Else"}}, more=FIELDS)
     (folder / "sd-webui-thing" / "scripts").mkdir(parents=True)
     keys = ("models_dir", "vae_dir", "lora_dir", "embeddings_dir", "upscalers_dir", "outputs_dir", "data_dir")
     places = {**{key: place / key for key in keys}, "styles_file": place / "styles.csv", "extensions_dir": folder}
@@ -79,12 +98,14 @@ def test_one_is_switched_off_and_its_panel_goes(opened: Any, desk: SlowDesk) -> 
     ready(opened, "extensions")
     opened.get_by_role("switch", name="detailer is on").click()
     expect(opened.get_by_role("switch", name="detailer is on")).not_to_be_checked()
-    assert StateFile(desk.settings.data_dir).read().disabled == {"detailer"}
+    state = StateFile(desk.settings.data_dir)
+    wait_until(opened, lambda: state.read().disabled == {"detailer"})  # the switch moves before the server has answered
     opened.reload()
     expect(panel).to_have_count(0)
     ready(opened, "extensions")
     opened.get_by_role("switch", name="detailer is on").click()
     expect(opened.get_by_role("switch", name="detailer is on")).to_be_checked()
+    wait_until(opened, lambda: not state.read().disabled)
 
 
 def test_what_the_fields_say_is_sent_only_when_the_panel_is_on(opened: Any, desk: SlowDesk) -> None:
@@ -102,6 +123,22 @@ def test_what_the_fields_say_is_sent_only_when_the_panel_is_on(opened: Any, desk
     assert sum("extensions" in body for body in bodies) == 1
 
 
+def test_a_script_shows_its_fields_and_sends_them(opened: Any, desk: SlowDesk) -> None:
+    ready(opened)
+    mine, other = (field(opened, f"script.lent.scripted-{number}.strength") for number in (0, 1))
+    expect(mine).to_be_hidden()
+    prompt(opened).fill("a script")
+    field(opened, "script.name").select_option("Twice")
+    expect(mine).to_be_visible()
+    expect(other).to_be_hidden()
+    expect(opened.locator("#panel-txt2img").get_by_label("Its strength")).to_have_value("0.25")
+    mine.fill("0.5")
+    act(opened, "generate").click()
+    wait_until(opened, lambda: any(job.body["request"]["prompt"] == "a script" for job in desk.jobs(limit=9)))
+    (job,) = [job for job in desk.jobs(limit=9) if job.body["request"]["prompt"] == "a script"]
+    assert job.body["script"] == {"name": "Twice", "strength": 0.5}
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious(opened: Any, theme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
@@ -109,6 +146,7 @@ def test_axe_finds_nothing_serious(opened: Any, theme: str) -> None:
     opened.context.add_cookies([{"name": "hayate_theme", "value": theme, "url": opened.url}])
     opened.reload()
     opened.locator("#panel-txt2img [data-group='extension-detailer'] details").evaluate("each => each.open = true")
+    field(opened, "script.name").select_option("Twice")
     for tab in ("txt2img", "extensions"):
         ready(opened, tab)
         if tab == "extensions":

@@ -201,7 +201,7 @@ def test_killed_at_any_moment_it_leaves_the_profile_and_no_process(
     cpu = resolve_device("cpu")
     slot = slot_for(cpu, read_config(model), (64, 64), "exact")
     kept = save_profile(
-        Profile(slot=slot, asked=Asked(attention="math"), versions=versions_of(cpu), at="2026-01-01T00:00:00"),
+        Profile(slot=slot, asked=Asked(attention="math"), versions=versions_of(cpu, Asked()), at="2026-01-01T00:00:00"),
         settings.data_dir,
     )
     before = kept.read_bytes()

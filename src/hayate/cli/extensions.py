@@ -13,6 +13,7 @@ import typer
 
 from hayate.extensions.installing import Installer
 from hayate.extensions.listing import Row, list_extensions
+from hayate.extensions.removing import Remover
 from hayate.extensions.state import StateFile
 from hayate.extensions.switching import switch
 from hayate.flags import given
@@ -63,12 +64,24 @@ def install(
 
 
 @app.command()
-def remove(name: Name) -> None:
-    """Remove an extension that `install` has put here."""
-    left = _installer(load_settings()).remove(name)
-    sys.stdout.write(f"removed {name}\n")
-    if left:
-        sys.stdout.write(f"what came with it stays, since others may use it: {', '.join(left)}\n")
+def remove(
+    name: Name,
+    keeps_packages: Annotated[
+        bool, typer.Option("--keep-packages", help="Leave the packages that came with it.")
+    ] = False,
+    as_trial: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")] = False,
+) -> None:
+    """Remove an extension that `install` has put here, and the packages that came with it and nothing else needs."""
+    settings = load_settings()
+    remover = Remover(settings.extensions_dir, StateFile(settings.data_dir))
+    planned = remover.plan(name, keeps_packages=keeps_packages)
+    if not as_trial:
+        remover.remove(planned)
+    does = "would remove" if as_trial else "removed"
+    sys.stdout.write(f"{does} {name}\n")
+    if planned.packages:
+        sys.stdout.write(f"{does} what only it needed: {', '.join(planned.packages)}\n")
+    sys.stdout.writelines(f"{pin} stays: {why}\n" for pin, why in planned.kept.items())
 
 
 @app.command()

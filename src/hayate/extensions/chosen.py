@@ -34,6 +34,19 @@ def chosen(kind: str, name: str, wanted: type[Kind] | None = None) -> tuple[Hook
     return hook, found
 
 
+def why_absent(kind: str, name: str) -> str:
+    """Why what an extension adds under a name can't be had now; "" where no extension adds it."""
+    wanted = name.casefold()
+    for each in current().standings:
+        if each.found.manifest is None or wanted not in map(str.casefold, each.manifest.hooks.get(kind, {})):
+            continue
+        if not each.is_on:
+            return f"it is of the extension {each.name}, which is switched off"
+        if problem := each.found.problem or each.problem:
+            return f"it is of the extension {each.name}, which is left out: {problem}"
+    return ""
+
+
 def held(hook: Hook, work: Callable[..., Result]) -> Callable[..., Result]:
     """`work`, which is an extension's, timed, with its output caught and its errors in words."""
 

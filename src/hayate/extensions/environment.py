@@ -12,9 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hayate.errors import UsageError, clip
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 _ONLY_WHEELS = ("--only-binary", ":all:")
 """A source distribution would run its own code to say what it needs."""
@@ -43,11 +46,12 @@ class Environment:
 
     def packages(self) -> dict[str, Package]:
         """What is installed, by its name as pip compares names."""
-        from importlib.metadata import distributions  # only now: it takes longer to import than a list takes to make
-
-        here = distributions(path=self._sites) if self._sites else distributions()
-        found = (Package(name=each.name, version=each.version) for each in here if each.name)
+        found = (Package(name=each.name, version=each.version) for each in self._distributions())
         return {canonical(package.name): package for package in found}
+
+    def requirements(self) -> dict[str, tuple[str, ...]]:
+        """What each of them needs, as pip reads it."""
+        return {canonical(each.name): tuple(each.requires or ()) for each in self._distributions()}
 
     def added_by(self, requirements: Sequence[str]) -> tuple[Package, ...]:
         """What installing these would add, tried out without touching anything.
@@ -77,11 +81,17 @@ class Environment:
         if done.returncode:
             raise UsageError(f"pip failed: {_reason(done.stderr)}", hint="what it had done is undone")
 
-    def remove(self, name: str) -> None:
+    def remove(self, *names: str) -> None:
         """Raises: UsageError."""
-        done = self._run("uninstall", "--yes", name)
+        done = self._run("uninstall", "--yes", *names)
         if done.returncode:
-            raise UsageError(f"pip failed: {_reason(done.stderr)}", hint=f"pip uninstall {name}")
+            raise UsageError(f"pip failed: {_reason(done.stderr)}", hint=f"pip uninstall {' '.join(names)}")
+
+    def _distributions(self) -> Iterator[Distribution]:
+        from importlib.metadata import distributions  # only now: it takes longer to import than a list takes to make
+
+        here = distributions(path=self._sites) if self._sites else distributions()
+        return (each for each in here if each.name)
 
     def _resolve(self, words: Sequence[str]) -> tuple[Package, ...] | str:
         """What pip would install, or what it said instead."""

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from hayate.extensions.inside import inside
+
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
@@ -26,6 +28,8 @@ class Call:
     """The seed of the first picture that this call is about: whoever draws numbers draws them from it."""
     note: Callable[[str], None]
     """Says something to the user, once."""
+    check: Callable[[], None] = inside.check
+    """Raises where the job was cancelled: a hook that takes its time calls it between its steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

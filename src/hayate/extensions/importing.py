@@ -13,6 +13,7 @@ from typing import Any
 
 from hayate.errors import clip
 from hayate.extensions.discovery import PARENT
+from hayate.extensions.inside import throw
 from hayate.extensions.output import captured
 
 PATIENCE_S = 1.0
@@ -96,11 +97,8 @@ class Import:
 
     def _abandon(self) -> None:
         """Ends the thread at its next line of Python; one that never comes to it stays, and harms nobody."""
-        import ctypes  # only now: nobody else needs it
-
         if self._thread is not None and self._thread.ident is not None and self._thread.is_alive():
-            place, kind = ctypes.c_ulong(self._thread.ident), ctypes.py_object(Abandoned)
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(place, kind)
+            throw(self._thread.ident, Abandoned)
 
 
 def begin_all(imports: Sequence[Import]) -> None:

@@ -6,15 +6,15 @@ import os
 import shutil
 import time
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hayate import __version__
-from hayate.errors import OutputError, UnknownName, UsageError, clip
-from hayate.extensions.discovery import Found, Origin, entry_points_of, find_extensions, is_for_a1111
+from hayate.errors import OutputError, UsageError, clip
+from hayate.extensions.discovery import entry_points_of, find_extensions, is_for_a1111
 from hayate.extensions.environment import Environment, Package, canonical
 from hayate.extensions.manifest import FILE, MAX_BYTES, Manifest, is_for, parse_raw, read_manifest
+from hayate.extensions.removing import wheel_name
 from hayate.extensions.state import Installed, StateFile
 
 NOT_COPIED = (".git", "__pycache__", "*.pyc", ".venv")
@@ -92,40 +92,6 @@ class Installer:
         self._state.write(replace(state, installed={**state.installed, name: row}).switched(name, True))
         return row
 
-    def remove(self, name: str) -> tuple[str, ...]:
-        """Removes what `install` has put there; the packages that came with it stay, and are returned.
-
-        Raises: UnknownName; UsageError for an extension that somebody else has put there.
-        """
-        state = self._state.read()
-        found = next((each for each in find_extensions(self._folder) if each.name == name), None)
-        if name not in state.installed:
-            if found is None:
-                raise UnknownName("installed extension", name, state.installed)
-            hint = f"hayate extensions disable {name}"
-            if found.origin is not Origin.BUILT_IN:
-                hint += f", or remove {found.path} yourself"
-            raise UsageError(f"the extension {name} was not put there by `install`", hint=hint)
-        row = state.installed[name]
-        own = self._take_away(found, row)
-        self._state.write(replace(state, installed=_without(state.installed, name)).switched(name, True))
-        return tuple(pin for pin in row.packages if canonical(pin.partition("==")[0]) != own)
-
-    def _take_away(self, found: Found | None, row: Installed) -> str:
-        """Its files; of a package what pip calls it."""
-        if Path(row.source).suffix == ".whl":
-            distribution = _distribution(Path(row.source))
-            self._environment.remove(distribution)
-            return distribution
-        if found is not None and found.path is not None:
-            try:
-                found.path.unlink() if found.path.is_symlink() else shutil.rmtree(found.path)
-            except OSError as error:
-                raise OutputError(
-                    f"can't remove {found.path}: {error.strerror}", hint="check its permissions"
-                ) from error
-        return ""
-
     def _copy(self, path: Path, name: str) -> None:
         """Whole under its name, or not there at all. Raises: OutputError."""
         partial = self._folder / f".{name}.partial"
@@ -147,7 +113,7 @@ def read_source(path: Path) -> Source:
     """
     shown = clip(str(path), 200)
     if path.suffix == ".whl" and path.is_file():
-        return Source(path=path, manifest=_manifest_in(path), is_wheel=True, distribution=_distribution(path))
+        return Source(path=path, manifest=_manifest_in(path), is_wheel=True, distribution=wheel_name(path))
     if not path.is_dir():
         hint = "give a folder or a wheel; load one from elsewhere with git clone or pip download first"
         raise UsageError(f"{shown} is no folder and no wheel", hint=hint)
@@ -182,12 +148,3 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     """A file's content, as far as it may be long."""
     with archive.open(name) as file:
         return file.read(MAX_BYTES + 1)
-
-
-def _distribution(wheel: Path) -> str:
-    """What pip calls the content of a wheel's file. Source: PEP 427."""
-    return canonical(wheel.name.partition("-")[0])
-
-
-def _without(rows: Mapping[str, Installed], name: str) -> dict[str, Installed]:
-    return {key: row for key, row in rows.items() if key != name}

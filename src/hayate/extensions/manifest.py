@@ -21,8 +21,8 @@ VERSION = re.compile(r"\d{1,6}(?:\.\d{1,6}){0,3}[A-Za-z0-9.+-]{0,20}")
 BOUND = re.compile(r"(>=|<)\s*(\d{1,6}(?:\.\d{1,6}){0,2})")
 PLACE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 WINDOWS_DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
-_KEYS = ("name", "version", "summary", "hayate", "requires", "hooks", "controls")
-_CONTROL_KEYS = ("key", "kind", "default", "label", "help", "low", "high", "step", "choices")
+_KEYS = ("name", "version", "summary", "hayate", "requires", "needs_picture", "hooks", "controls")
+_CONTROL_KEYS = ("script", "key", "kind", "default", "label", "help", "low", "high", "step", "choices")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,11 @@ class Manifest:
     hooks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """By kind of hook: the name of what it adds, and the place "module:object" of that."""
     controls: tuple[Control, ...] = ()
+    """What a job says to the extension as a whole."""
+    script_controls: Mapping[str, tuple[Control, ...]] = field(default_factory=dict)
+    """By script: its fields."""
+    needs_picture: frozenset[str] = frozenset()
+    """The scripts that need a picture to start from."""
 
     @property
     def title(self) -> str:
@@ -88,14 +93,18 @@ def parse_manifest(table: Mapping[str, Any]) -> Manifest:
     if not VERSION.fullmatch(version):
         raise UsageError(f"{FILE}: version {clip(version)!r} is no version", hint='version = "1.0.0"')
     bounds_of(needed)
+    hooks = _hooks(table.get("hooks", {}))
+    controls = _controls(table.get("controls", []), hooks.get("scripts", {}))
     return Manifest(
         name=name,
         version=version,
         summary=_text(table, "summary"),
         hayate=needed,
         requires=_texts(table.get("requires", []), "requires"),
-        hooks=_hooks(table.get("hooks", {})),
-        controls=_controls(table.get("controls", [])),
+        hooks=hooks,
+        controls=controls.pop("", ()),
+        script_controls=controls,
+        needs_picture=_needing(table.get("needs_picture", []), hooks.get("scripts", {})),
     )
 
 
@@ -174,13 +183,33 @@ def _table(value: Any, key: str) -> Mapping[str, Any]:
     return value
 
 
-def _controls(rows: Any) -> tuple[Control, ...]:
+def _needing(names: Any, scripts: Mapping[str, str]) -> frozenset[str]:
+    for name in (found := _texts(names, "needs_picture")):
+        if name not in scripts:
+            raise UnknownName(f"script of needs_picture in {FILE}", name, scripts)
+    return frozenset(found)
+
+
+def _controls(rows: Any, scripts: Mapping[str, str]) -> dict[str, tuple[Control, ...]]:
+    """By the script that they belong to; those of the extension itself under an empty name."""
     if not isinstance(rows, list):
         raise UsageError(f"{FILE}: controls is {clip(repr(rows))}", hint="[[controls]] for each one")
-    controls = tuple(_control(_table(row, "controls")) for row in rows)
-    if len({control.key for control in controls}) < len(controls):
-        raise UsageError(f"{FILE} has two controls of one key", hint="give each a key of its own")
-    return controls
+    found: dict[str, tuple[Control, ...]] = {}
+    for row in rows:
+        script, control = _script(_table(row, "controls"), scripts), _control(row)
+        if script and control.key == "name":
+            raise UsageError(f"{FILE}: a script's control can't be called name", hint="its script is called by it")
+        if any(control.key == each.key for each in found.get(script, ())):
+            raise UsageError(f"{FILE} has two controls of one key", hint="give each a key of its own")
+        found[script] = (*found.get(script, ()), control)
+    return found
+
+
+def _script(row: Mapping[str, Any], scripts: Mapping[str, str]) -> str:
+    name = _text(row, "script", "")
+    if name and name not in scripts:
+        raise UnknownName(f"script of a control in {FILE}", name, scripts)
+    return name
 
 
 def _control(row: Mapping[str, Any]) -> Control:

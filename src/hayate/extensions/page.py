@@ -44,6 +44,7 @@ checks of a job import nothing, and a start takes as long as without extensions.
 ```
 hayate extensions                       which there are, whether they act, what they took when they were last in use
 hayate extensions install FOLDER        or a wheel; once, and never again at a start
+hayate extensions remove NAME           with the packages that came with it, but for what something else needs
 hayate extensions disable NAME          it is not even imported, from the next job on; also on the page
 hayate generate "…" --extension detailer --extension detailer.denoising=0.5
 ```
@@ -81,8 +82,13 @@ extension's. Nothing is put on the path of imports.
 
 @HOOKS@
 
-Those that are chosen have the name in the manifest: `--sampler "Euler twice"`, `--x "My axis=1-3"`, a script's name in
-a job. The objects and what they are told are typed in `hayate.extensions.hooks`; the shapes are in their docstrings.
+Those that are chosen have the name in the manifest: `--sampler "Euler twice"`, `--x "My axis=1-3"`, a script in the
+page's list. The objects and what they are told are typed in `hayate.extensions.hooks`; the shapes are in their
+docstrings.
+
+`hayate tune` tries the attention backends of extensions beside ours, in its own processes, and holds their pictures to
+the same reference. A profile that one has won is stale when its extension has another version; where that is off or
+gone, the plan says so and is the default one. A compiled step has PyTorch's attention, whichever backend is chosen.
 
 The others act on every job, if the extension has no controls. With controls, it acts on the jobs that name it, and gets
 `call.values`: what the job says, else the defaults. A job says it as `request.extensions`:
@@ -103,6 +109,46 @@ Declared, not programmed: the page draws them in its own style, in both language
 readers, and checks them before a job is queued. Kinds: @KINDS@. A number with `step = 1` is a whole number; a `choice`
 has `choices`.
 
+## Scripts
+
+A script is one request that stands for many. Its fields are the controls that name it; the page shows them while the
+script is chosen, and a job is checked by them before anything is imported:
+
+```toml
+needs_picture = []                      # the scripts that need one to start from; txt2img does not list them
+
+[hooks.scripts]
+"many seeds" = "seeds:ManySeeds"
+
+[[controls]]
+script = "many seeds"
+key = "count"
+kind = "slider"
+default = 4
+low = 1
+high = 100
+step = 1
+label = { en = "Seeds", ja = "シードの数" }
+```
+
+```python
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManySeeds:
+    count: int = 4  # a field for each control; others are for nobody but this class
+
+    def check(self, request, asked, settings):
+        if request.seed in (None, -1):
+            raise UsageError("the first seed is not said", hint="give a seed")
+
+    def requests(self, request, asked):
+        return [(replace(request, seed=request.seed + number), asked) for number in range(self.count)]
+```
+
+A job says `"script": {"name": "many seeds", "count": 8}`. A1111's API takes the name in any case as `script_name`, and
+as `script_args` either the values in the controls' order or one object of them; `/sdapi/v1/scripts` and
+`/sdapi/v1/script-info` list it. Both methods are called in the worker, one after the other; at most 1000 requests are
+made of one.
+
 ## What an extension can't do to the rest
 
 - **It raises, at import or later.** It is left out until the next start; the picture is made without it, and the notes
@@ -111,12 +157,19 @@ has `choices`.
 - **It hangs at import.** After `extension_import_s` (15 s) it is left out, and its thread is ended as soon as it comes
   back to Python. Nobody waited for it but the job that it would have acted on, and no later start does: it is switched
   off, and named. `hayate extensions enable NAME` tries it again.
-- **It hangs later.** That is not caught: a hook that never returns holds up its job.
+- **It hangs later.** It holds up its job until that is cancelled. A hook that goes on for `extension_stop_s` (5 s)
+  after that is ended by an exception that `except Exception` does not catch; where Python does not come to a next line,
+  as in `time.sleep` or a library's loop, the worker is ended after the same time once more, and started anew. The
+  extension is left out and named. A hook that takes its time calls `call.check()` between its steps: it raises where
+  the job was cancelled, and nobody has to be ended. While a hook has called something of ours (`call.paint`, the engine
+  that it was given), it is not at work, however long that takes.
 - **It prints.** Its output goes to `extensions/NAME.log` in the data folder. What a C library writes past Python, and
   what threads of its own write, goes where such output goes otherwise.
 - **It wants another torch.** `install` asks pip what it would do before anything is touched, and refuses where that
   would change a package that is here. Packages come as wheels only: a source distribution runs code to say what it
   needs. A folder that was put there by hand, and needs what is not installed, is named and not imported.
+  `remove` takes away what came with the extension, unless another extension or package needs it, somebody has
+  changed it, or Hayate pins it, as it does torch; each is said with its reason. `--keep-packages` leaves them all.
 - **It gives something else than it promised**: latents that are not finite or of another shape, a picture of floats.
   That counts as a failure.
 - **It changes pictures.** Then it is named: the infotext has `Extensions: detailer 1.0.0`, and Hayate's own record what

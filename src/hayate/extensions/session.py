@@ -15,6 +15,7 @@ from hayate.errors import Cancelled, OutputError, UnknownName, UsageError, clip
 from hayate.extensions.control import Value, checked_values
 from hayate.extensions.discovery import Origin, find_extensions
 from hayate.extensions.importing import Import, begin_all, make_parent, told
+from hayate.extensions.inside import Stopped, inside
 from hayate.extensions.kinds import HOOKS
 from hayate.extensions.output import captured, log_path
 from hayate.extensions.requirements import unmet
@@ -165,7 +166,7 @@ class Session:
             raise Crashed(owner.name, owner.problem)
         try:
             with captured(self.log_of(owner.name)):
-                return work()
+                return self.visit(hook, work)
         except (KeyboardInterrupt, Cancelled, UsageError, *passed):
             raise
         except BaseException as error:  # the door of extensions: whatever theirs raises ends here
@@ -173,6 +174,30 @@ class Session:
         finally:
             owner.hook_s += time.perf_counter() - started
             owner.calls += 1
+
+    def visit(self, hook: Hook, work: Callable[[], Result]) -> Result:
+        """What `work` gives, which is the hook's and can be ended from outside.
+
+        Raises: Cancelled where it was: the extension is left out from then on.
+        """
+        try:
+            return inside.run(hook, work)
+        except Stopped:
+            self.overdue(hook)
+            raise Cancelled("the job was cancelled", hint="what was finished is kept") from None
+
+    def overdue(self, hook: Hook) -> Crashed:
+        """Leaves out the extension of a hook that had to be ended, and says so."""
+        return self._crash(hook.owner, f"its {hook.kind} {hook.name} did not end when the job was cancelled")
+
+    def leave_out(self, problems: Mapping[str, str]) -> None:
+        """Leaves out extensions for what they did elsewhere, by their names."""
+        for each in self.standings:
+            each.problem = each.problem or problems.get(each.name, "")
+
+    def failed(self) -> dict[str, str]:
+        """Why extensions that were in use are left out, by their names."""
+        return {each.name: each.problem for each in self.standings if each.problem}
 
     def crashed(self, hook: Hook, error: BaseException) -> Crashed:
         """Leaves out the extension of a hook that failed outside of `call`, and says so."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hayate.extensions.control import Control
 from hayate.extensions.discovery import Found
 from hayate.extensions.kinds import HOOKS
 from hayate.extensions.manifest import Manifest
@@ -53,6 +54,16 @@ class Hook:
     kind: str
     name: str
     place: str
+
+    @property
+    def controls(self) -> tuple[Control, ...]:
+        """The fields of a script."""
+        return self.owner.manifest.script_controls.get(self.name, ())
+
+    @property
+    def needs_picture(self) -> bool:
+        """Whether a script needs a picture to start from."""
+        return self.name in self.owner.manifest.needs_picture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

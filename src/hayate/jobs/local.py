@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from hayate.errors import JobError, ShuttingDown
+from hayate.extensions.current import current
 from hayate.flags import TakenFlags
 from hayate.jobs.events import Events
 from hayate.jobs.inputs import Inputs, names_of
 from hayate.jobs.lock import InstanceLock
-from hayate.jobs.messages import Am, Begin, Cancel, Doing, Ended, Hello, Report, Showing, Skip, Watch
+from hayate.jobs.messages import Am, Begin, Cancel, Doing, Ended, Hello, LeftOut, Report, Showing, Skip, Watch
 from hayate.jobs.process import COMMAND
 from hayate.jobs.queue import MOST_WAITING, Queue
 from hayate.jobs.records import (
@@ -239,6 +240,8 @@ class LocalDesk:
                 self._previews += 1
                 self._preview = Preview(number=self._previews, jpeg=base64.b64decode(report.jpeg))
             self._events.publish(report.job, "preview", {"number": self._previews})
+        elif isinstance(report, LeftOut):
+            current().leave_out({report.extension: report.problem})  # the page and the checks of jobs know it too
         elif isinstance(report, Ended):
             self._job_ended(report)
 

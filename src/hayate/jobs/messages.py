@@ -24,6 +24,8 @@ class Hello:
     vae: str | None = None
     flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """A1111's flags that the server was started with and that act on pictures, with their words."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """The extensions that have failed since the server's start, and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +103,14 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """An extension has failed, and acts no more until the server's next start."""
+
+    extension: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
     """The answer to a question, or why there is none."""
 
@@ -110,9 +120,12 @@ class Answered:
 
 
 Command = Hello | Begin | Cancel | Skip | Watch | Ask
-Report = Am | Doing | Showing | Ended | Answered
+Report = Am | Doing | Showing | Ended | LeftOut | Answered
 KINDS: Mapping[str, type] = MappingProxyType(
-    {kind.__name__: kind for kind in (Hello, Begin, Cancel, Skip, Watch, Ask, Am, Doing, Showing, Ended, Answered)}
+    {
+        kind.__name__: kind
+        for kind in (Hello, Begin, Cancel, Skip, Watch, Ask, Am, Doing, Showing, Ended, LeftOut, Answered)
+    }
 )
 
 

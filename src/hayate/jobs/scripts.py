@@ -8,9 +8,11 @@ from math import prod
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from hayate.errors import UnknownName, UsageError
-from hayate.extensions.chosen import chosen
+from hayate.errors import UnknownName, UsageError, clip
+from hayate.extensions.chosen import why_absent
 from hayate.extensions.current import current
+from hayate.extensions.discovery import Origin
+from hayate.jobs.lent_scripts import LentScript, lent_script
 from hayate.jobs.names import check_request_names, check_upscaler
 from hayate.jobs.wire import as_object, read_object
 from hayate.pipeline.axes import MAX_CELLS, Axis, Cell, cells, parse_axis
@@ -25,7 +27,8 @@ from hayate.settings import Settings
 class Script(Protocol):
     """What is made of a request."""
 
-    name: ClassVar[str]
+    @property
+    def name(self) -> str: ...
 
     def check(self, request: TextToImage, asked: Asked, settings: Settings) -> None:
         """Raises: UsageError, UnknownName."""
@@ -34,7 +37,7 @@ class Script(Protocol):
 
 @runtime_checkable
 class Requests(Protocol):
-    """A script that needs nothing but requests: those of extensions are of this kind."""
+    """A script that needs nothing but requests: what extensions bring is of this kind."""
 
     def requests(self, request: TextToImage, asked: Asked) -> Sequence[tuple[TextToImage, Asked]]:
         """What is made in place of a request, one after the other.
@@ -171,27 +174,33 @@ class Outpainting:
         return [(replace(request, start=start, width_px=None, height_px=None), asked)]
 
 
-SCRIPTS: Mapping[str, type[Script]] = MappingProxyType(
+SCRIPTS: Mapping[str, type] = MappingProxyType(
     {each.name: each for each in (XYZPlot, PromptMatrix, Loopback, SDUpscale, PromptsFromFile, Outpainting)}
 )
-"""Those that are built in; `read_script` finds them as it finds those of extensions, by their manifests."""
+"""Those that are built in; `read_script` finds them by their manifests, as it finds those of extensions."""
 
 
 def read_script(words: Any) -> Script:
-    """The script of {"name": …, …}. Raises: UnknownName, UsageError."""
+    """The script of {"name": …, …}; nothing of extensions is imported. Raises: UnknownName, UsageError."""
     if not isinstance(words, Mapping) or not isinstance(words.get("name"), str):
         raise UsageError("the script has no name", hint=f"one of: {', '.join(current().names('scripts'))}")
     name = words["name"]
-    found = chosen("scripts", name, type)
-    if found is None:
+    current().refresh()
+    hook = current().find("scripts", name)
+    if hook is None:
+        if why := why_absent("scripts", name):
+            raise UsageError(f"the script {clip(name)!r} can't be had: {why}", hint="hayate extensions lists all")
         raise UnknownName("script", name, current().names("scripts"))
     given = {key: value for key, value in words.items() if key != "name"}
-    return read_object(found[1], given, f"the script {name}")
+    if hook.owner.found.origin is not Origin.BUILT_IN:
+        return lent_script(hook, given)
+    return read_object(current().load(hook), given, f"the script {name}")
 
 
 def script_object(script: Script) -> dict[str, Any]:
     """The same back."""
-    return {"name": script.name, **as_object(script)}
+    said = script.said() if isinstance(script, LentScript) else as_object(script)
+    return {"name": script.name, **said}
 
 
 def _check(request: TextToImage, settings: Settings) -> None:

@@ -24,9 +24,16 @@ class Signals:
         with self._lock:
             self._job, self._is_cancelled, self._is_skipped, self._on_cancel = job, False, False, None
 
-    def end(self) -> None:
-        """No job runs."""
-        self.begin("")
+    def end(self, job: str) -> bool:
+        """No job runs; whether it is the caller who ends this one: nobody does so twice."""
+        with self._lock:
+            if job != self._job:
+                return False
+            self._job = ""
+            return True
+
+    def is_running(self, job: str) -> bool:
+        return job == self._job
 
     def cancel(self, job: str) -> None:
         """Ends a job at its next step."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hayate.errors import HayateError, WorkerAway
-from hayate.jobs.messages import Am, Answered, Ask, Command, Hello, Report
+from hayate.jobs.messages import Am, Answered, Ask, Command, Hello, LeftOut, Report
 from hayate.jobs.process import COMMAND, LOG_NAME, WorkerProcess
 from hayate.jobs.records import WorkerPhase, WorkerState, error_of
 
@@ -131,6 +131,9 @@ class Supervisor:
             if asked is not None:
                 _tell(asked[1], report.answer if report.failure is None else error_of(report.failure))
             return
+        elif isinstance(report, LeftOut):  # the next life is told of it
+            left_out = {**self._hello.left_out, report.extension: report.problem}
+            self._hello = replace(self._hello, left_out=left_out)
         self._on_report(report)
 
 

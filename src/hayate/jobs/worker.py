@@ -22,10 +22,28 @@ from typing import TYPE_CHECKING, Any
 
 from hayate.errors import Cancelled, HayateError, clip
 from hayate.extensions.current import current, session_for, use
+from hayate.extensions.inside import inside
+from hayate.extensions.session import Session
+from hayate.extensions.standing import Crashed, Hook
 from hayate.flags import TakenFlags, given
 from hayate.jobs.channel import Channel
-from hayate.jobs.messages import Am, Answered, Ask, Begin, Cancel, Doing, Ended, Hello, Showing, Skip, Watch, message_of
-from hayate.jobs.records import Failure, State, WorkerPhase, WorkerState, failure_of
+from hayate.jobs.messages import (
+    Am,
+    Answered,
+    Ask,
+    Begin,
+    Cancel,
+    Doing,
+    Ended,
+    Hello,
+    LeftOut,
+    Showing,
+    Skip,
+    Watch,
+    message_of,
+)
+from hayate.jobs.overdue import Overdue
+from hayate.jobs.records import Failure, Result, State, WorkerPhase, WorkerState, failure_of
 from hayate.jobs.signals import Signals
 from hayate.settings import Settings
 
@@ -35,6 +53,8 @@ if TYPE_CHECKING:
 
 NICE = 5
 """Behind the server, which must answer while this computes."""
+STUCK = 71
+"""That of one whose job could not be ended otherwise."""
 BROKEN = 70
 """The exit code of a worker whose device can't be used any more."""
 
@@ -52,7 +72,7 @@ def main(learn: Callable[[], Trade] | None = None) -> int:
     hello = message_of(next(lines))
     assert isinstance(hello, Hello)
     given.set(TakenFlags(values=hello.flags))
-    use(lambda: session_for(hello.settings, hello.flags))
+    use(lambda: _session(hello))
     worker = Worker(channel, hello.settings)
     threading.Thread(target=worker.listen, args=(lines,), name="listen", daemon=True).start()
     return worker.run(hello, learn or _all_there_is)
@@ -64,6 +84,8 @@ class Worker:
     def __init__(self, channel: Channel, settings: Settings) -> None:
         self._channel, self._settings = channel, settings
         self._signals = Signals()
+        self._overdue = Overdue(settings.extension_stop_s, self._signals, self._give_up)
+        self._left_out: set[str] = set()
         self._jobs: queue.SimpleQueue[Begin] = queue.SimpleQueue()
         self._questions: queue.SimpleQueue[Ask] = queue.SimpleQueue()
         self._state = WorkerState(phase=WorkerPhase.STARTING, pid=os.getpid())
@@ -73,10 +95,12 @@ class Worker:
         for line in lines:
             command = message_of(line)
             if isinstance(command, Begin):
+                inside.cancel(False)
                 self._signals.begin(command.job)  # here, so that a cancel right behind it is not lost
                 self._jobs.put(command)
             elif isinstance(command, Cancel):
                 self._signals.cancel(command.job)
+                self._overdue.watch(command.job)
             elif isinstance(command, Skip):
                 self._signals.skip(command.job)
             elif isinstance(command, Watch):
@@ -132,12 +156,35 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - the door of the jobs
             traceback.print_exception(error)
             surprise, ended = error, Ended(job=begin.job, state=State.FAILED, failure=unexpected(error))
-        self._signals.end()
+        if not self._signals.end(begin.job):
+            threading.Event().wait()  # `_give_up` was first: the process ends any moment
         current().keep_times()
-        self._channel.say(ended)
+        self._say_ended(ended)
         if surprise is not None:
             self._recover(str(surprise), workspace)
         self._be(phase=WorkerPhase.IDLE)
+
+    def _say_ended(self, ended: Ended) -> None:
+        """With the extensions that failed meanwhile: a cancelled job may have no result that names them."""
+        failed = {name: why for name, why in current().failed().items() if name not in self._left_out}
+        for name, problem in failed.items():
+            self._channel.say(LeftOut(extension=name, problem=problem))
+        self._left_out |= failed.keys()
+        if failed and ended.state is State.CANCELLED:
+            result = ended.result or Result()
+            named = (str(Crashed(name, problem)) for name, problem in failed.items())
+            notes = tuple(dict.fromkeys((*result.notes, *named)))
+            ended = replace(ended, result=replace(result, notes=notes))
+        self._channel.say(ended)
+
+    def _give_up(self, job: str, hook: Hook) -> None:
+        """Ends the process, since nothing else ends what a hook does; the next one is begun without its extension."""
+        if not self._signals.end(job):
+            return
+        error = current().overdue(hook)
+        self._say_ended(Ended(job=job, state=State.CANCELLED))
+        print(f"{error}; the worker is started anew", file=sys.stderr, flush=True)
+        os._exit(STUCK)
 
     def _recover(self, surprise: str, workspace: Workspace) -> None:
         """After an error that nobody foresaw nothing in memory is trusted, and a card that failed not even that."""
@@ -178,6 +225,13 @@ class Worker:
                 traceback.print_exception(error)
                 answered = Answered(number=ask.number, failure=unexpected(error))
             self._channel.say(answered)
+
+
+def _session(hello: Hello) -> Session:
+    """The extensions, but for those that have failed in another life of the worker."""
+    made = session_for(hello.settings, hello.flags)
+    made.leave_out(hello.left_out)
+    return made
 
 
 def unexpected(error: Exception) -> Failure:

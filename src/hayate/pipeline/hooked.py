@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hayate.errors import Cancelled
 from hayate.extensions.control import Value
 from hayate.extensions.current import current
 from hayate.extensions.hooks import Call, EngineCall, PictureCall, PromptTexts, Retouched, SamplingCall
 from hayate.extensions.kinds import HOOKS
 from hayate.extensions.session import Session
 from hayate.extensions.standing import Crashed, Hook, Standing
-from hayate.pipeline.lent import LentEngine
+from hayate.pipeline.lent import Door, EngineWithin, LentEngine
 from hayate.pipeline.stops import Skipped
 from hayate.request import TextToImage
 from hayate.runtime.evidence import Evidence
@@ -80,12 +81,13 @@ class Hooked:
     def engine(self, engine: Engine, plan: Plan, seed: int = 0) -> Engine:
         """The engine with those of extensions before it."""
         for hook in self.of("engines"):
-            lent = self._called(hook, _any, engine, EngineCall(**self._words(hook, seed), plan=plan))
-            if lent is not None and lent is not engine:
+            given: Any = EngineWithin(engine)
+            lent = self._called(hook, _any, given, EngineCall(**self._words(hook, seed), plan=plan))
+            if lent is not None and lent is not given:
                 self._name(hook, True)
-                title, on_crash = hook.owner.manifest.title, partial(self._lost, hook)
-                again = partial(self.engine, plan=plan, seed=seed)
-                engine = LentEngine(engine, lent, title=title, on_crash=on_crash, again=again)
+                door = Door(title=hook.owner.manifest.title, visit=partial(self._visited, hook))
+                on_crash, again = partial(self._lost, hook), partial(self.engine, plan=plan, seed=seed)
+                engine = LentEngine(engine, lent, door=door, on_crash=on_crash, again=again)
         return engine
 
     def retouched(self, picture: np.ndarray, call: PictureCall) -> tuple[Retouched, list[str]]:
@@ -166,6 +168,22 @@ class Hooked:
         except Crashed as error:
             self._note(str(error))
             return None
+        except Cancelled:
+            self._note_ended(hook)
+            raise
+
+    def _visited(self, hook: Hook, work: Callable[[], Result]) -> Result:
+        """Raises: Cancelled."""
+        try:
+            return self.session.visit(hook, work)
+        except Cancelled:
+            self._note_ended(hook)
+            raise
+
+    def _note_ended(self, hook: Hook) -> None:
+        """Names the extension where it is its fault that the job had to be ended by force."""
+        if hook.owner.problem:
+            self._note(str(Crashed(hook.owner.name, hook.owner.problem)))
 
     def _words(self, hook: Hook, seed: int) -> dict[str, Any]:
         """What every hook is told."""

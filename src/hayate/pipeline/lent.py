@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 from hayate.engines.base import Engine, Part
 from hayate.engines.reuse import DeepFeatures
 from hayate.errors import Cancelled
+from hayate.extensions.inside import inside
 from hayate.models.clip import Inserted, TextEncoding
 from hayate.models.config import ModelConfig
 from hayate.pipeline.guards import is_out_of_memory
@@ -20,6 +23,26 @@ from hayate.runtime.precision import Precision
 OnCrash = Callable[[BaseException], None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Door:
+    """The way into an extension."""
+
+    title: str
+    visit: Callable[[Callable[[], Any]], Any]
+    """Gives what a call gives, and can be ended from outside. Raises: Cancelled."""
+
+
+class EngineWithin:
+    """`engines.base.Engine`: ours, as extensions are given it. While it is at work nothing is thrown into it."""
+
+    def __init__(self, own: Engine) -> None:
+        self._own = own
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._own, name)
+        return partial(inside.ours, found) if callable(found) else found
+
+
 class LentEngine:
     """`engines.base.Engine`: each call goes to the extension's engine; where that raises, ours does it from then on.
 
@@ -27,11 +50,11 @@ class LentEngine:
     """
 
     def __init__(
-        self, own: Engine, lent: Engine, *, title: str, on_crash: OnCrash, again: Callable[[Engine], Engine]
+        self, own: Engine, lent: Engine, *, door: Door, on_crash: OnCrash, again: Callable[[Engine], Engine]
     ) -> None:
         """`again` puts the extension's engine before another one of ours."""
         self._own, self._lent = own, lent
-        self._title, self._on_crash, self._again = title, on_crash, again
+        self._door, self._on_crash, self._again = door, on_crash, again
         self._calls = 0
         self._has_failed = False
 
@@ -53,7 +76,9 @@ class LentEngine:
 
     def evidence(self) -> Sequence[Evidence]:
         detail = f"{self._calls} calls" + (", then it failed" if self._has_failed else "")
-        mine = Evidence(name="engine of an extension", requested=self._title, active=self._calls > 0, detail=detail)
+        mine = Evidence(
+            name="engine of an extension", requested=self._door.title, active=self._calls > 0, detail=detail
+        )
         return (*self._own.evidence(), mine)
 
     def encode_text(
@@ -82,7 +107,7 @@ class LentEngine:
         if self._has_failed:
             return getattr(self._own, name)(*words)
         try:
-            answer = getattr(self._lent, name)(*words)
+            answer = self._door.visit(lambda: getattr(self._lent, name)(*words))
         except Cancelled:
             raise
         except Exception as error:  # the door of extensions: whatever theirs raises ends here

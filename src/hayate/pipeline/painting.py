@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
+from hayate.extensions.inside import inside
 from hayate.pipeline.cast import Cast
 from hayate.pipeline.denoise import StepCallback
 from hayate.pipeline.hooked import NOBODY
@@ -61,9 +62,9 @@ class Brush:
         )
         given = InMemory(picture=Image.fromarray(picture), mask=Image.fromarray(mask))
         try:
-            return self._painted(request, given)
+            return inside.ours(self._painted, request, given)
         finally:
-            self.resume()
+            inside.ours(self.resume)
 
     def _painted(self, request: TextToImage, given: InMemory) -> np.ndarray:
         prepared = prepare_request(request, self.settings, self.asked, self.workspace, instead=given, hooked=NOBODY)

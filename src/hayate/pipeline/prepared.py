@@ -310,7 +310,7 @@ def find_profile(asked: Asked, device: Device, slot: Slot, data_dir: Path) -> tu
     if profile is None:
         others = other_cards(slot, data_dir)
         return None, "none", f"tuned for {', '.join(others)}; hayate tune" if others else "hayate tune finds what wins"
-    if stale := profile.staleness(versions_of(device)):
+    if stale := profile.staleness(versions_of(device, profile.asked)):
         return None, "stale", f"{stale}; hayate tune makes it anew"
     return profile, "used", f"tuned on {profile.at[:10]}, {profile.title}"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hayate.errors import OutputError, UnknownName
+from hayate.extensions.current import current
 from hayate.models.config import ModelConfig
 from hayate.runtime.asked import Asked, asked_of
 
@@ -22,6 +23,8 @@ FOLDER = "profiles"
 MAX_BYTES = 2**20
 SIZES_PX = (256, 512, 768, 1024, 1536, 2048, 4096)
 """The classes of sizes: the side of a square that holds as many pixels, rounded up to one of these."""
+OF_EXTENSIONS = "extension "
+"""How the versions of extensions begin, among those that make a profile stale."""
 _LEFT_OPEN = ("notes", "promise")
 
 
@@ -78,17 +81,23 @@ def slot_for(device: Device, config: ModelConfig, size_px: tuple[int, int], prom
     return Slot(device=title, architecture=architecture, size_px=nearest, promise=promise)
 
 
-def versions_of(device: Device) -> dict[str, str]:
-    """What a profile's figures depend on beside the card; a change makes it stale."""
+def versions_of(device: Device, asked: Asked) -> dict[str, str]:
+    """What the figures of what was asked for depend on beside the card; a change makes a profile stale."""
     import torch
 
-    found = {"torch": str(torch.__version__)}
+    found = {"torch": str(torch.__version__), **extension_versions(asked)}
     if device.torch.type == "cpu":
         return {**found, "threads": str(torch.get_num_threads())}
     if device.torch.type == "cuda" and torch.version.cuda:
         driver = torch._C._cuda_getDriverVersion()  # pyright: ignore[reportAttributeAccessIssue]
         found |= {"driver": str(driver), "CUDA": torch.version.cuda}
     return found
+
+
+def extension_versions(asked: Asked) -> dict[str, str]:
+    """The version of the extension whose attention was asked for, as a profile has it; nothing for our own."""
+    hook = None if asked.attention is None else current().find("attention", asked.attention)
+    return {} if hook is None else {f"{OF_EXTENSIONS}{hook.owner.name}": hook.owner.manifest.version}
 
 
 def save_profile(profile: Profile, data_dir: Path) -> Path:

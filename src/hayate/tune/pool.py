@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from hayate.errors import HayateError
+from hayate.extensions.handed import hand_over
 from hayate.tune.trial import Task, Trial
 
 WORKER = (sys.executable, "-m", "hayate.tune.worker")
@@ -32,7 +33,8 @@ class Worker:
     """One process that tries configurations; it is started when it is needed, and again after each that ended badly."""
 
     def __init__(self, command: Sequence[str] = WORKER, environment: Mapping[str, str] | None = None) -> None:
-        self._command = list(command)
+        """The process is told which extensions act here, as its last word."""
+        self._command = [*command, hand_over()]
         self._environment = environment
         self._process: subprocess.Popen[str] | None = None
         self._complaint: Any = None

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from hayate.errors import HayateError
+from hayate.extensions.current import current
 from hayate.models.config import ModelConfig
 from hayate.runtime.asked import Asked
 from hayate.runtime.attention.catalogue import BACKENDS
@@ -54,7 +55,7 @@ def groups(place: Place) -> list[list[tuple[str, dict[str, Any]]]]:
     layers = ["packed", "fused", "plain"] if is_cpu else ["fused", "plain"]
     found = [
         [(f"layers {name}", {"layers": name}) for name in layers],
-        [(f"attention {name}", {"attention": name}) for name in BACKENDS],
+        [(f"attention {name}", {"attention": name}) for name in (*BACKENDS, *current().names("attention"))],
         [(f"layout {name}", {"layout": name}) for name in ("channels-last", "contiguous")],
         [("CUDA graphs", {"is_graphed": True})] if is_cuda else [],
         [(f"precision {name}", {"dtype": name}) for name in types],

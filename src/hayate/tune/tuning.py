@@ -87,7 +87,7 @@ def keep(outcome: Outcome, aim: Aim, prepared: Prepared, settings: Settings) -> 
     profile = Profile(
         slot=slot,
         asked=replace(best.asked, ignores_profile=False, notes=()),
-        versions=versions_of(device),
+        versions=versions_of(device, best.asked),
         at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         summary=summary,
     )

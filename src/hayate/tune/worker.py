@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from PIL import Image
 from hayate.bench.proof import unproved
 from hayate.bench.reference import reference_pictures
 from hayate.errors import HayateError
+from hayate.extensions.current import use
+from hayate.extensions.handed import take_over
 from hayate.pipeline.hooked import NOBODY
 from hayate.pipeline.report import Report
 from hayate.pipeline.session import make_pictures
@@ -35,9 +37,10 @@ from hayate.settings import Settings, load_settings, lossless
 from hayate.tune.trial import Task, Trial
 
 
-def main() -> int:
-    """Serves until its input ends."""
+def main(arguments: Sequence[str] = ()) -> int:
+    """Serves until its input ends; the argument is `extensions.handed`'s."""
     settings = lossless(load_settings())
+    use(lambda: take_over(arguments[0] if arguments else ""))
     answers, sys.stdout = sys.stdout, sys.stderr  # what anybody prints must not be taken for an answer
     tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(tasks,), daemon=True).start()
@@ -154,4 +157,4 @@ def _listen(tasks: queue.SimpleQueue[str]) -> None:
 
 if __name__ == "__main__":
     torch.set_grad_enabled(False)
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -13,7 +13,17 @@ import numpy as np
 from PIL import Image
 
 from hayate.errors import Cancelled
-from hayate.jobs.scripts import Loopback, PromptMatrix, PromptsFromFile, Requests, Script, SDUpscale, XYZPlot
+from hayate.jobs.lent_scripts import LentScript, lent_requests
+from hayate.jobs.scripts import (
+    Loopback,
+    Outpainting,
+    PromptMatrix,
+    PromptsFromFile,
+    Requests,
+    Script,
+    SDUpscale,
+    XYZPlot,
+)
 from hayate.jobs.tasks.generate import Making, outcome_of
 from hayate.jobs.tasks.redraw import redraw
 from hayate.jobs.tasks.station import Outcome
@@ -27,12 +37,15 @@ from hayate.pipeline.prompt_matrix import requests_of
 from hayate.pipeline.prompts_file import requests_of_text
 from hayate.pipeline.report import Report
 from hayate.request import TextToImage
+from hayate.runtime.asked import Asked
 
 
 def run_script(script: Script, making: Making) -> Outcome:
     """What a script makes of a job's request. Raises: HayateError."""
     alone = replace(making, maker=replace(making.maker, has_grid=False))  # one grid of all, and none of each
-    return RUNNERS.get(script.name, run_requests)(script, alone)
+    if isinstance(script, LentScript):
+        return run_all(lent_requests(script, making.body.request, making.asked, making.settings), alone)
+    return RUNNERS[script.name](script, alone)
 
 
 def run_plot(script: XYZPlot, making: Making) -> Outcome:
@@ -90,7 +103,11 @@ def run_prompts(script: PromptsFromFile, making: Making) -> Outcome:
 
 def run_requests(script: Requests, making: Making) -> Outcome:
     """The requests that a script makes of one."""
-    wanted = script.requests(making.body.request, making.asked)
+    return run_all(script.requests(making.body.request, making.asked), making)
+
+
+def run_all(wanted: Sequence[tuple[TextToImage, Asked]], making: Making) -> Outcome:
+    """Requests, one after the other, until somebody cancels."""
     making.meter.expect(len(wanted))
     reports = []
     for request, asked in wanted:
@@ -164,6 +181,7 @@ RUNNERS: Mapping[str, Callable[[Any, Making], Outcome]] = MappingProxyType(
         Loopback.name: run_loopback,
         PromptsFromFile.name: run_prompts,
         SDUpscale.name: run_upscale,
+        Outpainting.name: run_requests,
     }
 )
-"""Of scripts that need more than requests."""
+"""Of the scripts that are built in."""

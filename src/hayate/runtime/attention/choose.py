@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from hayate.errors import MissingDependency, UnknownName, UsageError
+from hayate.extensions.chosen import why_absent
 from hayate.extensions.current import current
 from hayate.runtime.attention.base import Backend
 from hayate.runtime.attention.catalogue import BACKENDS
@@ -74,11 +75,14 @@ def choose_attention(
 def load_backend(name: str) -> Backend:
     """A backend by its name.
 
-    Raises: UnknownName; MissingDependency where it needs a package that is not installed or can't be imported.
+    Raises: UnknownName; UsageError where its extension is off or fails; MissingDependency where it needs a package
+    that is not installed or can't be imported.
     """
     if name not in BACKENDS:
         if (lent := lent_backend(name)) is not None:
             return lent
+        if why := why_absent("attention", name):
+            raise UsageError(f"attention backend {name!r} can't be had: {why}", hint="hayate extensions lists all")
         raise UnknownName(BACKENDS.kind, name, [*BACKENDS, *current().names("attention")])
     try:
         return BACKENDS.load(name)()

@@ -9,6 +9,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from hayate.runtime.attention.base import Backend
 from hayate.runtime.attention.choose import ChosenAttention
+from hayate.runtime.attention.lent import LentBackend
 from hayate.runtime.attention.sdp import serves_flash
 from hayate.runtime.evidence import Evidence
 
@@ -18,12 +19,13 @@ def evidence(chosen: ChosenAttention) -> Evidence:
     attention = chosen.attention
     counted = [_plural(attention.calls, "call")]
     counted += [f"{n} to {attention.fallback.name} for {kind}" for kind, n in sorted(attention.fallbacks.items())]
+    failure = attention.backend.failure if isinstance(attention.backend, LentBackend) else ""
     kernels = [f"head dim {width}: {kernel}" for width, kernel in dispatched(chosen).items()]
     return Evidence(
         name="attention",
         requested=chosen.backend.name,
-        active=attention.served > 0,
-        detail="; ".join([", ".join(counted), *kernels]),
+        active=attention.served > 0 and not failure,
+        detail="; ".join([", ".join(counted), *kernels, *([failure] if failure else [])]),
     )
 
 

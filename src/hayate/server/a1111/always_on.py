@@ -15,6 +15,7 @@ from hayate.errors import UsageError, clip
 from hayate.extensions.current import current
 from hayate.extensions.standing import Standing
 from hayate.server.a1111.requests import Generation
+from hayate.server.a1111.script_arguments import fields_of
 
 FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -66,14 +67,7 @@ def asked_extensions(asked: Generation) -> dict[str, Mapping[str, Any]]:
             continue
         if len(arguments) == 2 and arguments[0] is True and isinstance(arguments[1], Mapping):
             del arguments[0]
-        if len(arguments) == 1 and isinstance(arguments[0], Mapping):
-            said[owner.name] = arguments[0]
-            continue
-        keys = [control.key for control in owner.manifest.controls]
-        if len(arguments) > len(keys):
-            message = f"{len(arguments)} arguments for {clip(name)!r}, which has {len(keys)} fields"
-            raise UsageError(message, hint=", ".join(keys) or "it has none")
-        said[owner.name] = dict(zip(keys, arguments, strict=False))
+        said[owner.name] = fields_of(arguments, [control.key for control in owner.manifest.controls], name)
     return said
 
 

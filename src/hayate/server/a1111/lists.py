@@ -16,7 +16,7 @@ from hayate.samplers.catalogue import SAMPLERS, SamplerInfo
 from hayate.samplers.sigmas import AUTOMATIC, SCHEDULES, ScheduleInfo
 from hayate.server.a1111 import replies
 from hayate.server.a1111.route import A1111Route, AsciiJson
-from hayate.server.a1111.scripts import SCRIPTS
+from hayate.server.a1111.scripts import script_list
 from hayate.server.a1111.service import Service
 from hayate.server.listings import ListedModel
 
@@ -149,8 +149,8 @@ def _styles(service: Service) -> list[dict[str, Any]]:
 
 def _scripts() -> dict[str, list[str]]:
     return {
-        "txt2img": [each.name for each in SCRIPTS if each.is_txt2img],
-        "img2img": [each.name for each in SCRIPTS if each.is_img2img],
+        "txt2img": [each.name for each in script_list(is_img2img=False)],
+        "img2img": [each.name for each in script_list(is_img2img=True)],
     }
 
 
@@ -164,6 +164,5 @@ def _script_info() -> list[dict[str, Any]]:
             "args": [argument.model_dump() for argument in each.arguments],
         }
         for is_img2img in (False, True)
-        for each in SCRIPTS
-        if (each.is_img2img if is_img2img else each.is_txt2img)
+        for each in script_list(is_img2img=is_img2img)
     ]

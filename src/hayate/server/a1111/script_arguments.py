@@ -56,6 +56,19 @@ class Arguments:
         return value
 
 
+def fields_of(arguments: Sequence[Any], keys: Sequence[str], title: str) -> Mapping[str, Any]:
+    """Arguments of something of an extension's: one object of its fields, or values in the fields' order.
+
+    Raises: UsageError for more values than there are fields.
+    """
+    if len(arguments) == 1 and isinstance(arguments[0], Mapping):
+        return arguments[0]
+    if len(arguments) > len(keys):
+        message = f"{len(arguments)} arguments for {clip(title)!r}, which has {len(keys)} fields"
+        raise UsageError(message, hint=", ".join(keys) or "it has none")
+    return dict(zip(keys, arguments, strict=False))
+
+
 Make = Callable[[Arguments, TextToImage, Names], Planned]
 
 

@@ -11,8 +11,10 @@ from types import MappingProxyType
 from typing import Any
 
 from hayate.errors import UnknownName, UsageError
+from hayate.extensions.current import current
 from hayate.request import FILLS, StartImage, TextToImage
 from hayate.server.a1111.axis_list import axis_title
+from hayate.server.a1111.lent_scripts import lent_scripts
 from hayate.server.a1111.names import Names
 from hayate.server.a1111.replies import ScriptArgument
 from hayate.server.a1111.script_arguments import Arguments, Planned, ScriptInfo
@@ -29,12 +31,20 @@ def plan_script(name: str | None, values: Sequence[Any], request: TextToImage, n
     """
     if not name or name.casefold() == "none":
         return None
-    is_img2img = request.start is not None
-    known = {each.name: each for each in SCRIPTS if (each.is_img2img if is_img2img else each.is_txt2img)}
+    known = {each.name: each for each in script_list(is_img2img=request.start is not None)}
     script = known.get(ALIASES.get(name.casefold(), name.casefold()))
     if script is None:
         raise UnknownName("script", name, known)
     return script.make(Arguments(values=values, script=script), request, names)
+
+
+def script_list(*, is_img2img: bool) -> tuple[ScriptInfo, ...]:
+    """The scripts of a tab: those that are built in, but for those that are off, and then those of extensions."""
+    names = current().names("scripts")
+    own = [each for each in SCRIPTS if PART_OF.get(each.name, each.name) in names]
+    taken = {each.name for each in own}
+    lent = [each for each in lent_scripts() if each.name not in taken]
+    return tuple(each for each in (*own, *lent) if (each.is_img2img if is_img2img else each.is_txt2img))
 
 
 def _xyz_plot(arguments: Arguments, request: TextToImage, names: Names) -> Planned:
@@ -162,6 +172,14 @@ _AXES = tuple(
 )
 _DIRECTION = _argument("Outpainting direction", list(SIDES), choices=SIDES)
 
+PART_OF: Mapping[str, str] = MappingProxyType(
+    {
+        "prompts from file or textbox": "prompts from file",
+        "outpainting mk2": "outpainting",
+        "poor man's outpainting": "outpainting",
+    }
+)
+"""Our scripts that stand behind those of other names."""
 SCRIPTS: tuple[ScriptInfo, ...] = (
     ScriptInfo(
         name="prompt matrix",
@@ -247,7 +265,7 @@ SCRIPTS: tuple[ScriptInfo, ...] = (
         ),
     ),
 )
-"""The scripts, in A1111's order."""
+"""The scripts that are built in, in A1111's order."""
 ALIASES: Mapping[str, str] = MappingProxyType(
     {"prompts from file": "prompts from file or textbox", "xyz plot": "x/y/z plot", "x/y plot": "x/y/z plot"}
 )

@@ -17,7 +17,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "set_memory": ("checkpoints_cache_bytes", "vae_cache_bytes"),
         "set_api": ("a1111_unknown_names",),
         "set_upscalers": ("upscaler_tile_px", "upscaler_overlap_px"),
-        "set_extensions": ("extension_import_s",),
+        "set_extensions": ("extension_import_s", "extension_stop_s"),
     }
 )
 """Every setting but the paths, in the order of the page."""

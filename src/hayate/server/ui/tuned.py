@@ -12,7 +12,16 @@ from pydantic import BaseModel, Field
 from hayate.errors import UnknownName, UsageError
 from hayate.jobs.desk import Desk
 from hayate.runtime.asked import Asked, asked_of
-from hayate.runtime.profiles import Profile, all_profiles, find_profile, forget_profile, said, save_profile
+from hayate.runtime.profiles import (
+    OF_EXTENSIONS,
+    Profile,
+    all_profiles,
+    extension_versions,
+    find_profile,
+    forget_profile,
+    said,
+    save_profile,
+)
 from hayate.settings import Settings
 
 SOUND = ("default", "faster", "slower")
@@ -89,7 +98,9 @@ def adopted_profile(profile: Profile, row: dict[str, Any], at: datetime) -> Prof
         "is_adopted": True,
     }
     stamp = at.isoformat(timespec="seconds").replace("+00:00", "Z")
-    return replace(profile, asked=asked, at=stamp, summary=summary)
+    machine = {name: value for name, value in profile.versions.items() if not name.startswith(OF_EXTENSIONS)}
+    versions = {**machine, **extension_versions(asked)}
+    return replace(profile, asked=asked, versions=versions, at=stamp, summary=summary)
 
 
 def _row(desk: Desk, adoption: Adoption) -> dict[str, Any]:
@@ -126,4 +137,5 @@ def _asked(asked: Asked) -> dict[str, Any]:
 def _staleness(profile: Profile, desk: Desk) -> str | None:
     """By what the worker has told of its versions; before it has, nothing can be said."""
     facts = desk.worker().facts
-    return profile.staleness({name: str(facts[name]) for name in profile.versions if name in facts})
+    machine = {name: str(facts[name]) for name in profile.versions if name in facts}
+    return profile.staleness({**machine, **extension_versions(profile.asked)})

@@ -19,10 +19,14 @@ function startOf(fields, start) {
   return made;
 }
 
-/** A script's part of the body; the axes of a plot are texts there: "Steps=10,20". */
+/**
+ * A script's part of the body; the axes of a plot are texts there: "Steps=10,20". Fields of an extension's script have
+ * a place of their own in the form, and only those of the chosen one are in it.
+ */
 function scriptOf(script) {
   if (!script?.name) return undefined;
-  const made = { ...script };
+  const { lent, ...own } = script;
+  const made = Object.assign(own, ...Object.values(lent ?? {}));
   for (const axis of AXES) {
     if (made[axis]?.axis) made[axis] = `${made[axis].axis}=${made[axis].values ?? ""}`;
     else delete made[axis];

@@ -12,6 +12,7 @@ import pytest
 from hayate.errors import UnknownName, UsageError
 from hayate.extensions.current import current, in_use, origins_left_out
 from hayate.extensions.discovery import Origin
+from hayate.extensions.listing import rows_of
 from hayate.extensions.session import Session
 from hayate.extensions.standing import Crashed
 from hayate.extensions.state import StateFile
@@ -54,8 +55,56 @@ def test_one_that_hangs_is_given_up_and_named(tmp_path: Path) -> None:
     with session_in(tmp_path, tmp_path / "data", limit_s=0.2) as session:
         with pytest.raises(Crashed, match=r"longer than 0\.2 s"):
             loaded(session, "hangs")
-        assert "longer than" in session.problems()["hangs"]
         assert session.hooks("prompts") == ()
+        session.refresh()
+        assert session.problems() == {}, "it is off, as if the user had said so"
+    with session_in(tmp_path, tmp_path / "data", limit_s=0.2) as again:
+        assert again.hooks("prompts") == (), "the next start does not wait for it"
+    [row] = [row for row in rows_of(again)[0] if row.name == "hangs"]
+    assert row.state == "off"
+    assert row.problem.endswith("longer than 0.2 s, so it is switched off now")
+
+
+def test_one_that_failed_is_tried_again_when_it_was_off_and_on(tmp_path: Path) -> None:
+    place = write_extension(tmp_path, "odd", "raise ValueError('no luck')", PROMPTS)
+    with session_in(tmp_path, tmp_path / "data") as session:
+        with pytest.raises(Crashed, match="no luck"):
+            loaded(session, "odd")
+        (place / "work.py").write_text("act = 'mended'")
+        assert session.state is not None
+        for is_on in (False, True):
+            session.state.write(session.state.read().switched("odd", is_on))
+            session.refresh()
+        assert loaded(session, "odd") == "mended"
+
+
+@pytest.mark.parametrize(
+    ("requires", "why"),
+    [
+        ("torch==1.13.1", "it needs torch==1.13.1, and 2."),
+        ("a-package-that-is-not-here>=2", "it needs a-package-that-is-not-here>=2, which is not installed"),
+        ("not a requirement", "it needs not a requirement, which is no requirement"),
+    ],
+)
+def test_one_that_needs_what_is_not_here_is_named_and_not_imported(tmp_path: Path, requires: str, why: str) -> None:
+    place = write_extension(tmp_path, "wants", "open(__file__ + '.ran', 'w'); act = 1", PROMPTS)
+    manifest = place / "extension.toml"
+    manifest.write_text(f'requires = ["{requires}"]\n' + manifest.read_text())
+    with session_in(tmp_path, tmp_path / "data") as session:
+        assert rows_of(session)[0][-1].problem.startswith(why), "before anything was asked of it"
+        session.begin()
+        assert session.problems()["wants"].startswith(why)
+        assert session.hooks("prompts") == ()
+    assert not list(place.glob("*.ran"))
+
+
+def test_what_is_here_is_enough(tmp_path: Path) -> None:
+    place = write_extension(tmp_path, "wants", "act = 1", PROMPTS)
+    manifest = place / "extension.toml"
+    manifest.write_text('requires = ["numpy>=1", "x; sys_platform == \'nowhere\'"]\n' + manifest.read_text())
+    with session_in(tmp_path, tmp_path / "data") as session:
+        assert loaded(session, "wants") == 1
+        assert rows_of(session)[0][-1].problem == ""
 
 
 def test_one_that_never_ends_is_ended(tmp_path: Path) -> None:

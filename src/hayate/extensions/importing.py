@@ -32,6 +32,8 @@ class Import:
         self.seconds = 0.0
         self.problem = ""
         """Why it could not be imported, or not in time."""
+        self.is_overdue = False
+        """Whether it was given up because it took too long."""
         self.found: Any = None
         self._log = log
         self._done = threading.Event()
@@ -64,6 +66,7 @@ class Import:
         if not self._done.wait(max(0.0, rest_s)) and not self.problem:
             self.seconds = time.perf_counter() - self._started_s
             self.problem = f"its import took longer than {limit_s:g} s"
+            self.is_overdue = True
             self._abandon()
 
     def wait(self, seconds: float) -> None:

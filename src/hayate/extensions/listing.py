@@ -8,6 +8,7 @@ from typing import Literal
 
 from hayate.extensions.current import session_for
 from hayate.extensions.discovery import Found, Origin
+from hayate.extensions.requirements import unmet
 from hayate.extensions.session import Session
 from hayate.extensions.standing import Standing
 from hayate.extensions.state import LastTime
@@ -64,14 +65,15 @@ def _row(standing: Standing, last: LastTime | None, source: str) -> Row:
     manifest = found.manifest
     hooks = () if manifest is None else manifest.hooks.items()
     mine = last or LastTime(at_s=0.0)
-    failed = f"when it was last in use {mine.problem}" if mine.problem and standing.is_on else ""
+    failed = f"when it was last in use {mine.problem}" if mine.problem else ""
+    lack = unmet(manifest.requires) if manifest is not None and standing.is_on else ""
     return Row(
         name=standing.name,
         version="" if manifest is None else manifest.version,
         summary="" if manifest is None else manifest.summary,
         origin=found.origin.value,
         state=_state(found, standing.is_on),
-        problem=found.problem or standing.problem or failed,
+        problem=found.problem or lack or standing.problem or failed,
         hooks=tuple(f"{kind}: {name}" for kind, places in hooks for name in places),
         import_s=mine.import_s,
         hook_s=mine.hook_s,

@@ -155,7 +155,8 @@ made of one.
   of the job, `hayate extensions` and the page say which line of it failed. Only what was asked for by its name (a
   sampler, a schedule, an axis, a script) fails the job, for nothing else may take its place.
 - **It hangs at import.** After `extension_import_s` (15 s) it is left out, and its thread is ended as soon as it comes
-  back to Python. Nobody waited for it but the job that it would have acted on.
+  back to Python. Nobody waited for it but the job that it would have acted on, and no later start does: it is switched
+  off, and named. `hayate extensions enable NAME` tries it again.
 - **It hangs later.** It holds up its job until that is cancelled. A hook that goes on for `extension_stop_s` (5 s)
   after that is ended by an exception that `except Exception` does not catch; where Python does not come to a next line,
   as in `time.sleep` or a library's loop, the worker is ended after the same time once more, and started anew. The
@@ -166,7 +167,8 @@ made of one.
   what threads of its own write, goes where such output goes otherwise.
 - **It wants another torch.** `install` asks pip what it would do before anything is touched, and refuses where that
   would change a package that is here. Packages come as wheels only: a source distribution runs code to say what it
-  needs. `remove` takes away what came with the extension, unless another extension or package needs it, somebody has
+  needs. A folder that was put there by hand, and needs what is not installed, is named and not imported.
+  `remove` takes away what came with the extension, unless another extension or package needs it, somebody has
   changed it, or Hayate pins it, as it does torch; each is said with its reason. `--keep-packages` leaves them all.
 - **It gives something else than it promised**: latents that are not finite or of another shape, a picture of floats.
   That counts as a failure.

@@ -18,6 +18,7 @@ from hayate.extensions.importing import Import, begin_all, make_parent, told
 from hayate.extensions.inside import Stopped, inside
 from hayate.extensions.kinds import HOOKS
 from hayate.extensions.output import captured, log_path
+from hayate.extensions.requirements import unmet
 from hayate.extensions.standing import Crashed, Hook, Standing, Timing
 from hayate.extensions.state import LastTime, StateFile
 
@@ -83,12 +84,17 @@ class Session:
         return next((hook for hook in self.hooks(kind) if hook.name.casefold() == wanted), None)
 
     def refresh(self) -> None:
-        """Takes over what was switched on or off since. Cost: one look at the disk."""
+        """Takes over what was switched on or off since; one that failed is tried again after it was off.
+
+        Cost: one look at the disk.
+        """
         if self.state is None or (stamp := self.state.stamp()) == self._stamp:
             return
         self._stamp, chosen = stamp, self.state.read()
         for each in self.standings:
-            each.is_on = each.name not in chosen.disabled
+            was_on, each.is_on = each.is_on, each.name not in chosen.disabled
+            if each.is_on and not was_on:
+                self._forgive(each)
 
     def asked_of(self, asked: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Mapping[str, Value]], list[str]]:
         """What is said to every extension that acts on a job which says `asked`, and which ones would but failed.
@@ -121,7 +127,7 @@ class Session:
         """Begins to import what acts on every job, beside the caller."""
         kinds = [name for name, kind in HOOKS.items() if not kind.is_chosen]
         hooks = [hook for kind in kinds for hook in self.hooks(kind) if hook.owner.found.origin is not Origin.BUILT_IN]
-        imports = dict.fromkeys(map(self._import_of, hooks))
+        imports = dict.fromkeys(self._import_of(hook) for hook in hooks if not self._lacks_packages(hook))
         begin_all([each for each in imports if not each.has_begun])
 
     def load(self, hook: Hook) -> Any:
@@ -131,6 +137,8 @@ class Session:
         """
         if hook.owner.problem:
             raise Crashed(hook.owner.name, hook.owner.problem)
+        if self._lacks_packages(hook):
+            raise Crashed(hook.owner.name, hook.owner.problem)
         job = self._import_of(hook)
         if hook.owner.found.origin is Origin.BUILT_IN:
             if not job.is_done:
@@ -139,7 +147,8 @@ class Session:
             job.finish(self.limit_s)
         self._count_import(hook.owner, job)
         if job.problem:
-            raise self._crash(hook.owner, job.problem)
+            is_off = job.is_overdue and self._switch_off(hook.owner)
+            raise self._crash(hook.owner, f"{job.problem}, so it is switched off now" if is_off else job.problem)
         _, name = hook.owner.found.module_of(hook.place)
         if not hasattr(job.found, name):
             raise self._crash(hook.owner, f"its module {job.module} has no {name}")
@@ -242,6 +251,36 @@ class Session:
             if job.module not in self._reported:
                 self._reported.add(job.module)
                 owner.import_s += job.seconds
+
+    def _forgive(self, owner: Standing) -> None:
+        """Lets one that failed begin anew."""
+        if not owner.problem:
+            return
+        places = (place for named in owner.manifest.hooks.values() for place in named.values())
+        modules = {owner.found.module_of(place)[0] for place in places}
+        with self._lock:
+            self._imports = {name: job for name, job in self._imports.items() if name not in modules}
+            self._reported -= modules
+            owner.problem = ""
+
+    def _lacks_packages(self, hook: Hook) -> bool:
+        """Whether it needs what is not installed; its extension is left out then, before any of it is imported."""
+        with self._lock:
+            if self._import_of(hook).has_begun or not hook.owner.manifest.requires:
+                return False
+        if problem := unmet(hook.owner.manifest.requires):
+            self._crash(hook.owner, problem)
+        return bool(problem)
+
+    def _switch_off(self, owner: Standing) -> bool:
+        """Whether the next starts go without an extension that hung, until somebody switches it on again."""
+        if self.state is None:
+            return False
+        try:
+            self.state.write(self.state.read().switched(owner.name, is_on=False))
+        except OutputError:
+            return False  # then the next start tries it again
+        return True
 
     def _crash(self, owner: Standing, problem: str) -> Crashed:
         with self._lock:

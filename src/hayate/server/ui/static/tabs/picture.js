@@ -168,6 +168,7 @@ export class PictureTab {
 
   #onEnded(record) {
     this.results.show(record);
+    if (record.state === "cancelled" && !record.pictures.length) toast(say("interrupted"));
     sessionStorage.setItem(this.#shown, record.id);
     const wantsMore = this.#forever.getAttribute("aria-pressed") === "true";
     if (wantsMore && record.state === "done" && !this.jobs.count) this.generate();

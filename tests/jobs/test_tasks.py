@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from hayate.errors import Cancelled, OutputError, UnknownName, UsageError
 from hayate.jobs.bodies import read_body
@@ -169,6 +170,21 @@ def test_previews_are_small_jpegs_and_made_only_for_somebody(bench: Bench) -> No
     with Image.open(io.BytesIO(bench.shown[-1])) as picture:
         assert picture.format == "JPEG"
         assert max(picture.size) == 512
+
+
+def test_a_tiny_decoder_of_the_vae_folder_makes_previews(bench: Bench, settings: Settings) -> None:
+    tiny = pytest.importorskip("diffusers").AutoencoderTiny()
+    settings.vae_dir.mkdir()
+    tensors = {name: tensor.contiguous().clone() for name, tensor in tiny.state_dict().items()}
+    save_file(tensors, settings.vae_dir / "taesd.safetensors")
+    bench.signals.is_watched = True
+    result = bench.result("generate", request=SMALL, preview_every=1, preview_vae="taesd")
+    assert bench.shown
+    evidence = {each["name"]: each for each in result.facts["speed"]["evidence"]}["previews"]
+    assert evidence["requested"] == "taesd.safetensors, every 1"
+    assert evidence["active"]
+    with pytest.raises(UnknownName):
+        read_body("generate", {"request": SMALL, "preview_vae": "none"}).check(settings, settings.data_dir)
 
 
 def test_a_cancel_comes_at_the_next_row_and_keeps_what_is_finished(bench: Bench) -> None:

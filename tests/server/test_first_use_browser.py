@@ -78,3 +78,28 @@ def test_tabs_stay_where_they_are_when_another_is_chosen(page: Any) -> None:
     before = places()
     ready(page, "gallery")
     assert places() == before
+
+
+def test_advanced_fields_are_sent_as_the_job_takes_them_and_nothing_of_those_left_open(
+    page: Any, slow_desk: SlowDesk
+) -> None:
+    page.locator("#panel-txt2img [data-group=advanced] summary").click()
+    field(page, "asked.guidance_interval.0").fill("0.3")
+    field(page, "asked.is_graphed").select_option("false")
+    field(page, "asked.checks_nan").select_option("false")
+    field(page, "asked.layout").select_option("channels-last")
+    make_one(page)
+    sent = slow_desk.jobs(limit=1)[0].body["asked"]
+    assert sent == {
+        "guidance_interval": [0.3, 10_000],
+        "is_graphed": False,
+        "checks_nan": False,
+        "layout": "channels-last",
+    }
+    page.reload()
+    ready(page)
+    expect(field(page, "asked.is_graphed")).to_have_value("false")
+    field(page, "asked.is_graphed").select_option("")
+    field(page, "asked.guidance_interval.0").fill("")
+    make_one(page, "a hill")
+    assert slow_desk.jobs(limit=1)[0].body["asked"] == {"checks_nan": False, "layout": "channels-last"}

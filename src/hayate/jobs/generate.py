@@ -32,6 +32,8 @@ class Generate:
     """Whether all pictures in one are part of the result, be it saved or not."""
     preview_every: int | None = None
     """A preview after so many evaluations, while somebody listens."""
+    preview_vae: str | None = None
+    """The TAESD file of `vae_dir` that makes them; None takes approximate colours, which cost next to nothing."""
     script: Any = None
     """A row of `scripts.SCRIPTS`, or None."""
 
@@ -52,8 +54,9 @@ class Generate:
         validate(self.request)
         check_request_names(self.request, settings)
         check_start(self.request.start, inputs_dir)
-        if self.asked.tiny_vae is not None:
-            find_vae(self.asked.tiny_vae, settings)
+        for name in (self.asked.tiny_vae, self.preview_vae):
+            if name is not None:
+                find_vae(name, settings)
         if self.preview_every is not None and not 1 <= self.preview_every <= 1000:
             raise UsageError(f"a preview every {self.preview_every} evaluations can't be", hint="1 to 1000")
         script: Script | None = self.script

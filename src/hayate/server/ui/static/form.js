@@ -29,6 +29,8 @@ export function valueOf(element) {
           : element.value;
     case "choice":
       return element.value === "" ? undefined : element.value;
+    case "truth":
+      return element.value === "" ? undefined : element.value === "true";
     default:
       return element.value === "" && element.dataset.prompt === undefined ? undefined : element.value;
   }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -392,6 +393,26 @@ def test_a_conversion_is_of_the_type_that_was_asked_for(bench: Bench, models: Pa
             assert str(made.get_tensor("model.diffusion_model.out.2.weight").dtype) == "torch.bfloat16"
     finally:
         (models / "small.safetensors").unlink()
+
+
+def test_duplicates_are_found_by_what_is_in_them_and_stay(bench: Bench, models: Path) -> None:
+    copy, link = models / "copy.safetensors", models / "link.safetensors"
+    shutil.copy(models / "tiny.safetensors", copy)
+    link.symlink_to(models / "tiny.safetensors")
+    try:
+        facts = bench.result("duplicates").facts
+        assert [group["names"] for group in facts["groups"] if group["is_whole"]] == [
+            ["copy.safetensors", "tiny.safetensors"]
+        ]
+        assert facts["files"] == 3
+        assert 0 < facts["spare_bytes"] <= copy.stat().st_size
+        assert copy.exists()
+        bench.signals.cancel("job")
+        with pytest.raises(Cancelled):
+            bench.do("duplicates")
+    finally:
+        copy.unlink()
+        link.unlink()
 
 
 def test_a_measurement_is_kept_and_a_cancelled_one_is_not(bench: Bench, settings: Settings) -> None:

@@ -203,6 +203,52 @@ def test_a_cancel_comes_at_the_next_row_and_keeps_what_is_finished(bench: Bench)
     assert bench.result("generate", request=SMALL).pictures[0].seed == 7
 
 
+def cancel_at(bench: Bench, picture: int, row: int, phase: str = "sampling") -> None:
+    def cancel(progress: Progress) -> None:
+        if (progress.picture, progress.row, progress.phase) == (picture, row, phase):
+            bench.signals.cancel("job")
+
+    bench.on_progress = cancel
+
+
+def test_the_half_made_picture_is_shown_and_says_so(bench: Bench, settings: Settings) -> None:
+    cancel_at(bench, 1, 1)
+    outcome = bench.do("generate", request={**SMALL, "batch_count": 3}, half_made="shown", wants_grid=True)
+    assert outcome.is_stopped
+    whole, half = outcome.result.pictures
+    assert (whole.seed, half.seed) == (7, 8)
+    assert whole.is_saved
+    assert not half.is_saved
+    assert Path(half.path).parent == bench.station.results
+    assert "Interrupted" not in whole.infotext
+    assert parse_infotext(half.infotext).parameters["Interrupted"] == "1/3"
+    assert outcome.result.facts["rows"] == 4
+    assert outcome.result.grid is None
+    assert len(list(settings.outputs_dir.rglob("*.png"))) == 1
+
+
+def test_a_half_made_picture_is_what_the_model_takes_the_finished_one_to_be(bench: Bench) -> None:
+    request = {**SMALL, "sampler": "Euler"}
+    whole = bench.result("generate", request=request).pictures[0]
+    cancel_at(bench, 0, 3, "decoding")  # the last row of Euler is the denoised latents themselves
+    half = bench.do("generate", request=request, half_made="saved").result.pictures[0]
+    assert half.is_saved
+    assert np.array_equal(pixels(half.path), pixels(whole.path))
+
+
+def test_a_second_pass_is_interrupted_at_its_own_size(bench: Bench) -> None:
+    hires = {"scale": 1.5, "steps": 2, "denoising": 1.0}
+    cancel_at(bench, 0, 2, "decoding")
+    (half,) = bench.do("generate", request={**SMALL, "hires": hires}, half_made="shown").result.pictures
+    assert (half.width_px, half.height_px) == (96, 96)
+    assert parse_infotext(half.infotext).parameters["Interrupted"] == "5/5"
+
+
+def test_an_unknown_use_of_half_made_pictures_is_refused(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="half-made"):
+        read_body("generate", {"request": SMALL, "half_made": "show"}).check(settings, tmp_path)
+
+
 def test_a_cancel_before_the_first_row_has_nothing_to_keep(bench: Bench) -> None:
     bench.signals.cancel("job")
     with pytest.raises(Cancelled):

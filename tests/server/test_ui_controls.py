@@ -53,7 +53,7 @@ def test_no_control_of_pictures_is_for_nothing() -> None:
         | leaves(Asked, "asked")
         | sides
         | {"asked.guidance_interval.0", "asked.guidance_interval.1"}
-        | {"saves_pictures", "saves_grid", "wants_grid", "preview_every", "preview_vae"}
+        | {"saves_pictures", "saves_grid", "wants_grid", "half_made", "preview_every", "preview_vae"}
     )
     keys = {control.key for tab in PICTURE_TABS for control in controls_of(tab)}
     assert {key for key in keys if not key.startswith("script.")} <= known

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hayate.errors import UsageError
+from hayate.errors import UnknownName, UsageError
 from hayate.jobs.names import check_request_names, check_start, find_vae
 from hayate.jobs.scripts import Script, read_script, script_object
 from hayate.jobs.wire import as_object, read_object
+from hayate.pipeline.stops import HALF_MADE
 from hayate.request import TextToImage, validate
 from hayate.runtime.asked import Asked
 from hayate.settings import Settings, changed_settings
@@ -30,6 +31,8 @@ class Generate:
     saves_grid: bool = False
     wants_grid: bool = False
     """Whether all pictures in one are part of the result, be it saved or not."""
+    half_made: str = "dropped"
+    """What becomes of the batch that a cancel finds half-made: dropped, shown (in the result alone) or saved."""
     preview_every: int | None = None
     """A preview after so many evaluations, while somebody listens."""
     preview_vae: str | None = None
@@ -57,6 +60,8 @@ class Generate:
         for name in (self.asked.tiny_vae, self.preview_vae):
             if name is not None:
                 find_vae(name, settings)
+        if self.half_made not in HALF_MADE:
+            raise UnknownName("use of half-made pictures", self.half_made, HALF_MADE)
         if self.preview_every is not None and not 1 <= self.preview_every <= 1000:
             raise UsageError(f"a preview every {self.preview_every} evaluations can't be", hint="1 to 1000")
         script: Script | None = self.script

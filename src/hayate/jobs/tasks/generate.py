@@ -65,6 +65,7 @@ def making(body: Generate, station: Station) -> Iterator[Making]:
         on_row=meter.row,
         output=None if body.saves_pictures else station.results,
         spare=station.results if body.saves_pictures else None,
+        half_made=body.half_made,
         has_grid=body.wants_grid or body.saves_grid,
         grid_output=settings.outputs_dir if body.saves_grid else station.results,
         previewer=_previewer(body, settings, station),

@@ -129,8 +129,9 @@ OUTPUT = Group(
         Control(key="saves_pictures", kind="switch", default=True, span=4),
         Control(key="wants_grid", kind="switch", default=False, span=4),
         Control(key="saves_grid", kind="switch", default=False, span=4),
+        Control(key="half_made", kind="choice", choices=("shown", "saved", "dropped"), default="shown", span=4),
         Control(key="preview_every", kind="number", default=3, low=1, high=1000, step=1, empty="no", span=4),
-        Control(key="preview_vae", kind="choice", source="vaes", empty="linear", span=8),
+        Control(key="preview_vae", kind="choice", source="vaes", empty="linear", span=4),
     ),
 )
 

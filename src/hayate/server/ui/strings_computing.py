@@ -61,6 +61,14 @@ COMPUTING: dict[str, tuple[str, str]] = {
     "whole vae": ("no: the VAE", "使わない(VAE)"),
     "on": ("on", "オン"),
     "followed": ("followed", "使う"),
+    "half_made": ("On interrupt", "中断時"),
+    "half_made.help": (
+        "What becomes of the picture that is half-made; those that are finished are kept in any case.",
+        "途中の画像の扱い。完成した画像は常に残ります。",
+    ),
+    "half_made=shown": ("show the half-made one", "途中の画像を表示"),
+    "half_made=saved": ("save it too", "途中の画像も保存"),
+    "half_made=dropped": ("drop it", "破棄"),
     "preview_vae": ("Preview by", "プレビューの方式"),
     "preview_vae.help": (
         "Approximate colours cost nothing; a TAESD file of vae_dir shows more.",

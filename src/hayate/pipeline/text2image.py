@@ -90,12 +90,10 @@ def text2image(engine: Engine, job: Job, on_row: StepCallback, *, keeps_half_mad
                 if keeps_half_made:
                     yield from (finish(job, batch) for batch in decoder.rest())
                     at = StoppedAt(row=rows_before + ended.row, rows=job.rows)
-                    times = {"encode_s": encoded - started, "sample_s": time.perf_counter() - encoded}
-                    half = Sampled(seeds=seeds, latents=ended.latents, guidance=told.guidance, stopped_at=at, **times)
+                    half = replace(_sampled(seeds, ended.latents, told, started, encoded), stopped_at=at)
                     yield from (finish(job, batch) for batch in decode_half_made(guard, half))
                 raise
-            times = {"encode_s": encoded - started, "sample_s": time.perf_counter() - encoded}
-            sampled = Sampled(seeds=seeds, latents=latents, guidance=told.guidance, **times)
+            sampled = _sampled(seeds, latents, told, started, encoded)
             yield from (finish(job, batch) for batch in decoder.put(sampled))
             started = encoded = time.perf_counter()
     except (KeyboardInterrupt, HayateError):
@@ -294,6 +292,17 @@ def latent_noise(job: Job, request: NoiseRequest, image: Tensor | None = None) -
         if asked.fill == "latent noise":
             image = image + BatchNoise(replace(request, subseed_strength=0.0, ensd=0)).first() * mask
     return LatentNoise(first=first * asked.noise_multiplier, draw=draw, image=image, mask=mask)
+
+
+def _sampled(seeds: Seeds, latents: Tensor, told: Told, started: float, encoded: float) -> Sampled:
+    """A batch that leaves the sampler now; its work began at `started`, its sampling at `encoded`."""
+    return Sampled(
+        seeds=seeds,
+        latents=latents,
+        guidance=told.guidance,
+        encode_s=encoded - started,
+        sample_s=time.perf_counter() - encoded,
+    )
 
 
 def _await(latents: Tensor) -> None:

@@ -1,1 +1,1 @@
-"""What launch.py needs only sometimes: each file is imported when its part is asked for, the standard library only."""
+"""What launch.py is made of: the standard library only, for nothing else is there before it has run."""

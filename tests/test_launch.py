@@ -9,13 +9,16 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from launcher import swap
+from launcher import pythons, steps, swap
+from launcher.home import locate_home
+from launcher.lock import only_one
 from launcher.variables import MEANINGLESS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,7 +63,7 @@ class World:
 
     def start(self, *arguments: str) -> int:
         self.steps.clear()
-        return self.launch.main(list(arguments))
+        return self.launch.main(list(arguments), self.root)
 
     @property
     def modules(self) -> list[str]:
@@ -76,12 +79,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         shutil.copy(ROOT / name, tmp_path)
     world = World(tmp_path)
     launch: ModuleType = world.launch
-    monkeypatch.setattr(launch, "ROOT", tmp_path)
-    monkeypatch.setattr(launch, "STATE", tmp_path / ".launch")
     monkeypatch.setattr(launch, "run", world.run)
-    monkeypatch.setattr(launch, "cuda_index", lambda: "")
-    monkeypatch.setattr(launch.subprocess, "call", world.call)
-    monkeypatch.setattr(launch, "ask_version", lambda python, _: world.version if Path(python).exists() else ())
+    monkeypatch.setattr(steps, "cuda_index", lambda: "")
+    monkeypatch.setattr(subprocess, "call", world.call)
+    monkeypatch.setattr(pythons, "ask_version", lambda python, _: world.version if Path(python).exists() else ())
     return world
 
 
@@ -230,10 +231,10 @@ def test_an_interrupted_installation_is_made_anew(world: World, monkeypatch: pyt
             raise KeyboardInterrupt
         return world.call(command, **keywords)
 
-    monkeypatch.setattr(world.launch.subprocess, "call", interrupt)
+    monkeypatch.setattr(subprocess, "call", interrupt)
     assert world.start() == 130
     (world.root / ".venv" / "half a package").touch()
-    monkeypatch.setattr(world.launch.subprocess, "call", world.call)
+    monkeypatch.setattr(subprocess, "call", world.call)
     assert world.start() == 0
     assert world.modules == ["venv", "pip", "pip", "pip"]
     assert not (world.root / ".venv" / "half a package").exists()
@@ -251,7 +252,7 @@ def test_a_folder_that_is_no_venv_of_ours_is_never_removed(world: World, capsys:
 def test_a_python_without_pins_is_refused(
     world: World, version: tuple[int, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(world.launch, "ask_version", lambda *_: version)
+    monkeypatch.setattr(pythons, "ask_version", lambda *_: version)
     assert world.start() == 1
     assert "needs Python 3.11 to 3.14" in capsys.readouterr().err
     assert world.steps == []
@@ -263,7 +264,7 @@ def test_a_full_disk_and_a_read_only_folder_are_said(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system", "/somewhere")
 
-    monkeypatch.setattr(world.launch.shutil, "disk_usage", lambda _: type("usage", (), {"free": 10}))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("usage", (), {"free": 10}))
     assert world.start() == 1
     assert "less than 2 GB" in capsys.readouterr().err
     monkeypatch.setattr(Path, "mkdir", refuse)
@@ -280,7 +281,7 @@ def test_a_second_start_waits_for_the_first(world: World, monkeypatch: pytest.Mo
     (world.root / ".launch").mkdir()
     first = (world.root / ".launch" / "lock").open("a+")
     fcntl.flock(first, fcntl.LOCK_EX)
-    monkeypatch.setattr(world.launch.time, "sleep", lambda _: first.close())
+    monkeypatch.setattr(time, "sleep", lambda _: first.close())
     assert world.start() == 0
     assert first.closed
     assert world.modules == ["venv", "pip", "pip", "pip"]
@@ -359,7 +360,7 @@ def test_xformers_is_looked_for_before_anything_is_changed(world: World) -> None
 
 
 def test_a_newer_version_starts_its_own_launcher(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(world.launch, "update", lambda: True)
+    monkeypatch.setattr(world.launch, "update", lambda root: True)
     os.environ["COMMANDLINE_ARGS"] = "--medvram"
     assert world.start("--update", "--port", "7861") == 0
     assert world.launched == [sys.executable, str(world.root / "launch.py"), "--port", "7861"]
@@ -474,7 +475,7 @@ def test_a_start_beside_a_rebuild_leaves_it_alone(world: World) -> None:
     making = world.root / ".ven~"
     making.mkdir()
     (making / "hayate-venv").touch()
-    with world.launch.only_one():
+    with only_one(locate_home(world.root)):
         assert world.start("info") == 0
         assert making.exists()
     assert world.start("info") == 0

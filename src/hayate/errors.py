@@ -2,6 +2,7 @@
 
 HayateError                      exit 1, HTTP 500
 ├── UsageError                   exit 2, HTTP 422   something the caller asked for can't be
+│   ├── NotAllowed               exit 2, HTTP 403   not everybody who may call may do this
 │   ├── UnknownName              exit 2, HTTP 422   no such sampler, model, setting …; lists the nearest
 │   └── OutputError              exit 2, HTTP 422   a folder or file can't be written
 ├── ModelFileError               exit 3, HTTP 422   a file is not a model that Hayate reads
@@ -12,6 +13,7 @@ HayateError                      exit 1, HTTP 500
 │   ├── UnknownJob               exit 2, HTTP 404   no job has this id
 │   ├── KeyReused                exit 2, HTTP 409   another job has the caller's key
 │   ├── QueueFull                exit 1, HTTP 503   too many jobs wait; later there is room
+│   ├── Busy                     exit 1, HTTP 409   what is done one at a time is being done
 │   ├── ShuttingDown             exit 1, HTTP 503   the server takes no more jobs
 │   ├── WorkerAway               exit 1, HTTP 503   the worker process is being started anew
 │   ├── Cancelled                exit 1, HTTP 409   somebody ended the job
@@ -46,6 +48,12 @@ class UsageError(HayateError):
 
     exit_code = 2
     http_status = 422
+
+
+class NotAllowed(UsageError):
+    """Not everybody who may call may do this."""
+
+    http_status = 403
 
 
 class UnknownName(UsageError):
@@ -104,6 +112,12 @@ class QueueFull(JobError):
 
     http_status = 503
     retry_after_s = 5
+
+
+class Busy(JobError):
+    """What is done one at a time is being done."""
+
+    http_status = 409
 
 
 class ShuttingDown(JobError):

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from hayate.doctor.finding import Action, Certainty, Finding, Fix, Gain, Job, Kind, Severity
-from hayate.doctor.fixing import Report, fix, remedies, undo
+from hayate.doctor.fixing import Report, fix, fix_one, remedies, undo
 from hayate.doctor.remedies.package import PackageRemoval
 from hayate.doctor.remedies.setting import SettingLine
 from hayate.doctor.undo import Done, Ledger
-from hayate.errors import UsageError
+from hayate.errors import Busy, OutputError, UsageError
+from hayate.extensions.state import StateFile
 from hayate.settings import load_settings
 
 
@@ -275,6 +276,45 @@ def test_a_pip_that_fails_is_told(tmp_path: Path) -> None:
     assert place.ledger.read() == ()
 
 
+def test_an_extension_is_disabled_and_enabled_again(place: Place) -> None:
+    state = StateFile(place.data_dir)
+    state.write(state.read().switched("another", is_on=False))
+    (report,) = place.fix(Action(job=Job.SWITCH_OFF, subject="slow-one"))
+    assert report.is_done
+    assert state.read().disabled == {"another", "slow-one"}
+    (report,) = place.undo()
+    assert report.is_done
+    assert state.read().disabled == {"another"}
+
+
+def test_an_extension_that_is_disabled_already_is_not_enabled_by_an_undo(place: Place) -> None:
+    state = StateFile(place.data_dir)
+    state.write(state.read().switched("slow-one", is_on=False))
+    (report,) = place.fix(Action(job=Job.SWITCH_OFF, subject="slow-one"))
+    assert not report.is_done
+    assert place.undo() == ()
+    assert state.read().disabled == {"slow-one"}
+
+
+def test_an_extension_that_was_enabled_since_is_no_fault(place: Place) -> None:
+    state = StateFile(place.data_dir)
+    place.fix(Action(job=Job.SWITCH_OFF, subject="slow-one"))
+    state.write(state.read().switched("slow-one", is_on=True))
+    (report,) = place.undo()
+    assert (report.is_done, "already" in report.text) == (True, True)
+    assert place.ledger.read() == ()
+
+
+def test_the_fixes_of_one_check_are_taken_back_alone(place: Place) -> None:
+    fix_one("settings", Action(job=Job.WRITE_SETTING, subject="threads", value="4"), place.known, place.ledger)
+    fix_one("folder", Action(job=Job.MAKE_FOLDER, subject=str(place.folder / "new")), place.known, place.ledger)
+    reports = undo(place.known, place.ledger, place.told.append, ["settings"])
+    assert [report.check for report in reports] == ["settings"]
+    assert place.settings.read_text() == ""
+    assert (place.folder / "new").is_dir()
+    assert [done.check for done in place.ledger.read()] == ["folder"]
+
+
 def test_the_newest_is_taken_back_first(place: Place) -> None:
     place.settings.write_text("")
     for value in ("2", "3", "4"):
@@ -286,10 +326,20 @@ def test_the_newest_is_taken_back_first(place: Place) -> None:
 def test_nothing_is_done_where_nothing_can_be_written_down(place: Place) -> None:
     place.data_dir.write_text("a file where the folder should be")
     path = pickle_in(place.folder)
-    (report,) = place.fix(Action(job=Job.CONVERT_PICKLE, subject=str(path)))
-    assert not report.is_done
+    with pytest.raises(OutputError, match="can't be written"):
+        place.fix(Action(job=Job.CONVERT_PICKLE, subject=str(path)))
     assert path.exists()
     assert not path.with_suffix(".safetensors").exists()
+
+
+def test_two_processes_fix_one_after_the_other(place: Place) -> None:
+    with Ledger(place.data_dir).alone(), pytest.raises(Busy, match="already"):
+        place.fix(Action(job=Job.WRITE_SETTING, subject="threads", value="4"))
+    assert not place.settings.exists()
+    place.fix(Action(job=Job.WRITE_SETTING, subject="threads", value="4"))
+    with Ledger(place.data_dir).alone(), pytest.raises(Busy):
+        place.undo()
+    assert place.settings.exists()
 
 
 @pytest.mark.parametrize("content", ["{", '[{"job": "fly"}]', "[1]", '{"a": 1}', '[{"job": "make a folder"}]'])

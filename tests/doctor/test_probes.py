@@ -22,6 +22,7 @@ from hayate.doctor.probes.ask import Unanswered, ask
 from hayate.doctor.sheet import as_json
 from hayate.flags import take_flags
 from hayate.settings import Settings, load_settings
+from tests.doctor.machines import machine, said
 
 MIB = 2**20
 ON_POSIX = pytest.mark.skipif(os.name == "nt", reason="a program of this test is a shell script")
@@ -58,17 +59,25 @@ def program(path: Path, text: str) -> None:
 
 
 def test_an_idle_desktop_card() -> None:
-    (card,) = cards.parse(DESKTOP, PROCESSES, BANNER)
+    (card,) = cards.parse(DESKTOP, PROCESSES, BANNER, own=[os.getpid()])
     assert (card.name, card.capability, card.driver, card.driver_cuda) == (
         "NVIDIA GeForce RTX 4090",
         (8, 9),
         "560.94",
         "12.6",
     )
-    assert (card.memory_bytes, card.used_bytes) == (24564 * MIB, 1890 * MIB)
+    assert (card.memory_bytes, card.used_bytes) == (24564 * MIB, 990 * MIB)  # without what this process holds
     assert (card.power_limit_w, card.power_default_w, card.pcie_lanes, card.has_display) == (315.0, 450.0, 16, True)
     assert card.slowdowns == ()  # idling is no slowdown
     assert [(each.name, each.used_bytes) for each in card.holders] == [("game.exe", None), ("python", 5120 * MIB)]
+
+
+def test_what_hayates_own_processes_hold_is_not_taken_by_others() -> None:
+    (card,) = cards.parse(DESKTOP, "GPU-1, 7, python, 1890\nGPU-2, 8, python, 300", own=[7, 8])
+    assert (card.used_bytes, card.holders) == (0, ())
+    (card,) = cards.parse(DESKTOP, "GPU-1, 7, python.exe, [N/A]", own=[7])
+    assert card.used_bytes is None  # Windows doesn't say which part of it is ours
+    assert said("held memory", machine(cards=(card,))) is None
 
 
 def test_what_a_card_does_not_have_is_unknown() -> None:

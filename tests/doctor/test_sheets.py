@@ -113,7 +113,8 @@ def test_the_1080_needs_a_torch_that_still_knows_it() -> None:
         "untuned",
     }
     assert said["card without kernels"].severity is Severity.SERIOUS
-    assert "whl/cu126" in said["card without kernels"].fix.command
+    assert said["card without kernels"].fix.command == "py launch.py --reinstall-torch --exit"
+    assert "CUDA 12.6" in said["card without kernels"].fix.text
     assert "sm_61" in said["card without kernels"].found
     assert "memory" in said["fp32 on a GPU"].gain.text  # no promise of speed: it has no fast fp16
 

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from hayate.doctor.checks import torch_build
+from hayate.doctor.checks import installing
 from hayate.doctor.figures import older
 from launcher.builds import BUILDS, INDEX, Card, choose_build, read_cards
 
@@ -49,7 +49,7 @@ def test_the_doctor_gives_the_same_advice(capability: tuple[int, int], driver: s
     card = Card(capability, tuple(map(int, driver.split("."))))
     ours = choose_build([card], is_windows=True).address.removeprefix(INDEX)
     theirs = next(
-        tag for since, needed, tag, _ in torch_build._WHEELS if capability >= since and not older(driver, needed)
+        tag for since, needed, tag, _ in installing.WHEELS if capability >= since and not older(driver, needed)
     )
     assert ours == theirs
     assert all(build.serves(card) for build in BUILDS if build.tag == ours)

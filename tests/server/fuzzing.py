@@ -15,7 +15,9 @@ from hayate.jobs.inputs import Inputs, names_of
 from hayate.jobs.queue import Queue
 from hayate.jobs.records import JobRecord, NewJob
 from hayate.server.app import create_app
+from hayate.server.doctor_desk import DoctorDesk
 from hayate.settings import Settings, load_settings
+from tests.server.doctor_practice import SheetPractice
 from tests.server.fake_desk import FakeDesk
 
 ENDLESS = ("/v1/events",)
@@ -130,4 +132,6 @@ def fuzzed_app(folder: Path) -> FastAPI:
     settings = load_settings({**folders, **own}, environment={})
     desk = FuzzDesk(settings)
     desk.start()
-    return create_app(desk, settings)
+    app = create_app(desk, settings)
+    app.state.doctor = DoctorDesk(settings.data_dir, SheetPractice())  # nothing of this machine is looked at or changed
+    return app

@@ -21,8 +21,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from hayate.jobs.records import NewJob, Result, State
 from hayate.server.app import create_app
+from hayate.server.doctor_desk import DoctorDesk
 from hayate.server.ui.setting_controls import PATHS
 from hayate.settings import Settings, load_settings
+from tests.server.doctor_practice import SheetPractice
 from tests.server.tool_desk import ToolDesk
 from tests.server.tool_routes import merged_file
 
@@ -62,10 +64,13 @@ def tool_desk(tool_settings: Settings) -> ToolDesk:
 @pytest.fixture(scope="module")
 def tool_address(tool_desk: ToolDesk, tool_settings: Settings) -> Iterator[str]:
     """Where the page is."""
-    yield from _served(create_app(tool_desk, tool_settings))
+    app = create_app(tool_desk, tool_settings)
+    app.state.doctor = DoctorDesk(tool_settings.data_dir, SheetPractice())
+    yield from served_app(app)
 
 
-def _served(app: FastAPI) -> Iterator[str]:
+def served_app(app: FastAPI) -> Iterator[str]:
+    """Where an application answers, until the test is over."""
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)

@@ -48,7 +48,7 @@ def doctor(  # noqa: PLR0917 - Typer makes a flag of each
     if (fixes or undoes) and sheet is not None:
         raise UsageError("a sheet is of another machine, where nothing can be changed", hint="leave --from out")
     if undoes:
-        _say_undone(as_json)
+        _say_undone(only or (), as_json=as_json)
         return
     from hayate.doctor.diagnose import is_serious
 
@@ -62,10 +62,14 @@ def doctor(  # noqa: PLR0917 - Typer makes a flag of each
         findings, reports = _fixed(findings, only, is_silent=as_json)
     else:
         reports = ()
+    if sheet is None:
+        from hayate.doctor.here import for_here
+
+        findings = for_here(findings)
     if as_json:
-        _print_json(facts, findings, reports)
+        _print_json(facts, findings, reports, only or ())
     else:
-        _print(facts, findings, shows_all=shows_all, is_fixed=fixes)
+        _print(facts, findings, only or (), shows_all=shows_all, is_fixed=fixes)
     if is_serious(findings):
         raise typer.Exit(_SERIOUS)
 
@@ -81,14 +85,20 @@ def _facts(sheet: Path | None, *, measures: bool = False) -> Facts:
 
 
 def _findings(facts: Facts, only: Sequence[str] | None) -> tuple[Finding, ...]:
-    from hayate.doctor.catalogue import CHECKS
     from hayate.doctor.diagnose import diagnose
 
+    _check_names(only or ())
+    return tuple(finding for finding in diagnose(facts) if not only or finding.check in only)
+
+
+def _check_names(only: Sequence[str]) -> None:
+    """Raises: UnknownName."""
+    from hayate.doctor.catalogue import CHECKS
+
     names = [check.name for check in CHECKS]
-    for name in only or ():
+    for name in only:
         if name not in names:
             raise UnknownName("check", name, names)
-    return tuple(finding for finding in diagnose(facts) if not only or finding.check in only)
 
 
 def _fixed(
@@ -101,21 +111,22 @@ def _fixed(
 
     data_dir = load_settings().data_dir
     tell = (lambda report: None) if is_silent else _tell
-    names = [finding.check for finding in findings if finding.is_fixable]
-    if names and not is_silent:
-        typer.echo(f"fixing: {', '.join(names)} …", err=True)
-    reports = fix(findings, remedies(data_dir, os.environ), Ledger(data_dir), tell)
+    chosen = [finding for finding in findings if finding.is_fixable and (only or not finding.fix.is_asked_for)]
+    if chosen and not is_silent:
+        typer.echo(f"fixing: {', '.join(finding.check for finding in chosen)} …", err=True)
+    reports = fix(chosen, remedies(data_dir, os.environ), Ledger(data_dir), tell)
     return (_findings(_facts(None), only) if reports else tuple(findings)), reports
 
 
-def _say_undone(as_json: bool) -> None:
+def _say_undone(only: Sequence[str], *, as_json: bool) -> None:
     from hayate.doctor.fixing import remedies, undo
     from hayate.doctor.undo import Ledger
     from hayate.settings import load_settings
 
     data_dir = load_settings().data_dir
     tell = (lambda report: None) if as_json else _tell
-    reports = undo(remedies(data_dir, os.environ), Ledger(data_dir), tell)
+    _check_names(only)
+    reports = undo(remedies(data_dir, os.environ), Ledger(data_dir), tell, only)
     if as_json:
         typer.echo(json.dumps({"undone": [_report(each) for each in reports]}))
     elif not reports:
@@ -130,14 +141,15 @@ def _report(report: Report) -> dict[str, Any]:
     return {"check": report.check, "text": report.text, "is_done": report.is_done}
 
 
-def _print_json(facts: Facts, findings: Sequence[Finding], reports: Sequence[Report]) -> None:
+def _print_json(facts: Facts, findings: Sequence[Finding], reports: Sequence[Report], only: Sequence[str]) -> None:
     from hayate.doctor.diagnose import as_object
 
-    typer.echo(json.dumps(as_object(facts, findings) | {"fixed": [_report(each) for each in reports]}))
+    typer.echo(json.dumps(as_object(facts, findings, only) | {"fixed": [_report(each) for each in reports]}))
 
 
-def _print(facts: Facts, findings: Sequence[Finding], *, shows_all: bool, is_fixed: bool) -> None:
+def _print(facts: Facts, findings: Sequence[Finding], only: Sequence[str], *, shows_all: bool, is_fixed: bool) -> None:
     from hayate.doctor.diagnose import fine
+    from hayate.doctor.figures import counted
 
     severity = None
     for finding in findings:
@@ -145,16 +157,29 @@ def _print(facts: Facts, findings: Sequence[Finding], *, shows_all: bool, is_fix
             severity = finding.severity
             typer.echo(_TITLES[severity.name])
         typer.echo("\n".join(_lines(finding)))
-    names = fine(findings)
+    names = fine(findings, only)
     if findings:
         typer.echo("")
-    typer.echo(f"{len(names)} checks found nothing{': ' + ', '.join(names) if shows_all else ''}")
+    if names:
+        typer.echo(f"{counted(len(names), 'check')} found nothing{': ' + ', '.join(names) if shows_all or only else ''}")
     for line in facts.unknown:
         typer.echo(f"not known: {line}")
-    fixable = [finding for finding in findings if finding.is_fixable]
-    if fixable and not is_fixed:
-        typer.echo(f"{', '.join(each.check for each in fixable)}: hayate doctor --fix does it, --undo takes it back")
+    if not is_fixed:
+        _print_offers(facts, [finding for finding in findings if finding.is_fixable])
     sys.stdout.flush()
+
+
+def _print_offers(facts: Facts, fixable: Sequence[Finding]) -> None:
+    """Which findings `--fix` can mend, and how it is asked to."""
+    from hayate.doctor.diagnose import as_called
+
+    fix = as_called(facts, "hayate doctor --fix")
+    plain = [finding.check for finding in fixable if not finding.fix.is_asked_for]
+    if plain:
+        typer.echo(f"{', '.join(plain)}: {fix} does it, --undo takes it back")
+    for finding in fixable:
+        if finding.fix.is_asked_for:
+            typer.echo(f'{finding.check}: {fix} --only "{finding.check}" does it, --undo takes it back')
 
 
 def _lines(finding: Finding) -> list[str]:

@@ -75,6 +75,8 @@ class Python(Sheet):
     executable: str
     is_own: bool = False
     """Whether the environment is one that launch.py made."""
+    launcher: str | None = None
+    """Where that launch.py is."""
     packages: tuple[Package, ...] = ()
     pins: Mapping[str, str] = field(default_factory=dict)
     """Of constraints.txt, those that are for this system."""

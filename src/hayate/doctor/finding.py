@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hayate.doctor.facts import Facts
+if TYPE_CHECKING:
+    from hayate.doctor.facts import Facts
 
 
 class Severity(IntEnum):
@@ -59,18 +60,19 @@ class Gain:
 
 
 class Job(StrEnum):
-    """What `--fix` knows to do; fixes.py has a function for each."""
+    """What `--fix` knows to do; `remedies/` has a file for each."""
 
     CONVERT_PICKLE = "convert a pickle"
     WRITE_SETTING = "write a setting"
     SET_ASIDE = "set a file aside"
     MAKE_FOLDER = "make a folder"
     REMOVE_PACKAGE = "remove a package"
+    SWITCH_OFF = "disable an extension"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """One thing to do, on `subject`: a path, a setting's key or a package."""
+    """One thing to do, on `subject`: a path, a setting's key, a package or an extension."""
 
     job: Job
     subject: str
@@ -90,6 +92,8 @@ class Fix:
     """What else it takes, such as an administrator or a restart."""
     actions: tuple[Action, ...] = ()
     """What `--fix` would do; none where a person must."""
+    is_asked_for: bool = False
+    """Whether `--fix` leaves it alone until the check is named: it takes away what somebody may use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

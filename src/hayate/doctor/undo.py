@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from hayate.doctor.finding import Job
-from hayate.errors import OutputError, UsageError
+from hayate.errors import Busy, OutputError, UsageError
+from hayate.jobs.lock import InstanceLock
 
 FILE_NAME = "undo.json"
 MAX_BYTES = 4 * 2**20
@@ -38,6 +40,24 @@ class Ledger:
 
     def __init__(self, data_dir: Path) -> None:
         self.path = data_dir / "doctor" / FILE_NAME
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Inside it no other process fixes or undoes anything here.
+
+        Raises: Busy where one does; OutputError where nothing can be written down.
+        """
+        lock = InstanceLock(self.path.parent)
+        try:
+            lock.take()
+        except OutputError:
+            raise
+        except UsageError as error:
+            raise Busy("the doctor is fixing or undoing something already", hint="wait until that is done") from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def read(self) -> tuple[Done, ...]:
         """Raises: UsageError for a file that can't be understood: it is not thrown away, for it may be mended."""

@@ -92,11 +92,13 @@ def _early_routers(desk: Desk, settings: Settings, options: ServeOptions) -> Ite
 def _late_routers(app: FastAPI, desk: Desk, settings: Settings, options: ServeOptions) -> Iterator[APIRouter]:
     """The APIs, and what the page's tabs ask for when they are opened."""
     from hayate.server.a1111 import a1111_router
+    from hayate.server.doctor_desk import DoctorDesk, HousePractice
     from hayate.server.documentation import documentation_router
     from hayate.server.listings import Listings
     from hayate.server.v1.router import v1_router
 
     app.state.listings = Listings(settings)
+    app.state.doctor = DoctorDesk(settings.data_dir, HousePractice(app.state.preferences), app.state.listings.refresh)
     yield v1_router()
     yield a1111_router(desk, settings, options, app.state.preferences, app.state.listings)
     yield documentation_router()

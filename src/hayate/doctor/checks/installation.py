@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from packaging.requirements import Requirement
+
+from hayate.doctor.checks.installing import launcher, outer_python, packages, pip, torch_anew
 from hayate.doctor.facts import Facts
 from hayate.doctor.figures import agreed, counted, listed, size
 from hayate.doctor.finding import Action, Certainty, Finding, Fix, Gain, Job, Kind, Severity
-from hayate.doctor.requirements import unmet, unmet_pins, unneeded
+from hayate.doctor.requirements import Unmet, unmet, unmet_pins, unneeded
 
 _SLOW_MS = 500.0
 _FEW_BYTES = 50e6
@@ -27,8 +32,9 @@ def two_torches(facts: Facts) -> Finding | None:
             source="the import path",
         ),
         fix=Fix(
-            text="Uninstall the one that is not the environment's, with the pip of the Python that has it: "
-            "outside the environment, python3 -m pip uninstall torch.",
+            text="Uninstall the one that is not the environment's, with the pip of the Python that has it.",
+            command=f"{outer_python(facts)} -m pip uninstall torch",
+            needs="a terminal outside the environment",
         ),
     )
 
@@ -41,7 +47,6 @@ def unmet_requirements(facts: Facts) -> Finding | None:
     is_own = any(each.package == "hayate" for each in found)
     is_torch = any(each.wants.startswith("torch") or each.package == "torch" for each in found)
     lines = [f"{each.package} wants {each.wants}, there is {each.has or 'none'}" for each in found]
-    wanted = " ".join(f'"{each.wants}"' for each in found[:3])
     return Finding(
         severity=Severity.SERIOUS if is_own else Severity.WORTHWHILE if is_torch else Severity.MINOR,
         found=f"{counted(len(found), 'requirement')} {agreed(found, 'is', 'are')} not met: {listed(lines)}",
@@ -52,7 +57,7 @@ def unmet_requirements(facts: Facts) -> Finding | None:
             certainty=Certainty.MEASURED_HERE,
             source="the packages' metadata",
         ),
-        fix=Fix(text="Install what is asked for.", command=f"{facts.python.executable} -m pip install {wanted}"),
+        fix=_installed(facts, found),
     )
 
 
@@ -67,11 +72,7 @@ def moved_pins(facts: Facts) -> Finding | None:
         found=f"{counted(len(found), 'package')} moved away from the pins: {listed(lines)}",
         why="Hayate was measured and tested with the pinned versions; others usually work.",
         gain=Gain(kind=Kind.WORKS, text="what was tested", certainty=Certainty.MEASURED_HERE, source="constraints.txt"),
-        fix=Fix(
-            text="Install the pinned versions.",
-            command=f"{facts.python.executable} -m pip install "
-            + " ".join(f'"{each.package}=={each.wants}"' for each in found[:10]),
-        ),
+        fix=_pinned(facts, found),
     )
 
 
@@ -96,7 +97,7 @@ def bloat(facts: Facts) -> Finding | None:
         ),
         fix=Fix(
             text="Remove them; their versions are written down, and --undo installs them again.",
-            command=f"{facts.python.executable} -m pip uninstall {' '.join(each.name for each in found)}",
+            command=pip(facts, f"uninstall {' '.join(each.name for each in found)}"),
             actions=tuple(Action(job=Job.REMOVE_PACKAGE, subject=each.name, value=each.version) for each in found),
         ),
     )
@@ -126,5 +127,29 @@ def slow_extensions(facts: Facts) -> Finding | None:
         fix=Fix(
             text=f"Disable those that you don't use, {slow[0].name} first: a disabled one is not imported.",
             command=f"hayate extensions disable {slow[0].name}",
+            actions=tuple(Action(job=Job.SWITCH_OFF, subject=each.name) for each in slow),
+            is_asked_for=True,
         ),
     )
+
+
+def _installed(facts: Facts, found: Sequence[Unmet]) -> Fix:
+    """What meets the requirements; torch by its own way, since PyPI's for Windows computes on the CPU only."""
+    names = [Requirement(each.wants).name for each in found]
+    if "torch" in names:
+        return torch_anew(facts, next(iter(facts.nvidia), None))
+    pins = facts.python.pins
+    wanted = [f"{name}=={pins[name]}" if name in pins else each.wants for name, each in zip(names, found, strict=True)]
+    return Fix(text="Install what is asked for.", command=packages(facts, dict.fromkeys(wanted)))
+
+
+def _pinned(facts: Facts, found: Sequence[Unmet]) -> Fix:
+    """What brings the pinned versions back; a whole environment where torch is among those that moved."""
+    if any(each.package == "torch" for each in found):
+        return Fix(
+            text="Make the environment anew, with the pinned versions; the old one stays until the new one works.",
+            command=launcher(facts, "--rebuild-venv"),
+            needs="3 GB to load; end Hayate first",
+        )
+    wanted = [f"{each.package}=={each.wants}" for each in found]
+    return Fix(text="Install the pinned versions.", command=packages(facts, wanted))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hayate.doctor.checks.installing import pip
 from hayate.doctor.facts import Facts
 from hayate.doctor.figures import counted
 from hayate.doctor.finding import Action, Certainty, Finding, Fix, Gain, Job, Kind, Severity
@@ -177,12 +178,11 @@ def no_compiler(facts: Facts) -> Finding | None:
 
 
 def _tools(facts: Facts, missing: list[str]) -> Fix:
-    python = facts.python.executable
     if facts.system.os == "Windows":
-        triton = f"{python} -m pip install triton-windows" if "Triton" in missing else ""
+        triton = pip(facts, "install triton-windows") if "Triton" in missing else ""
         return Fix(text="Install Visual Studio's Build Tools for C++, and Triton for Windows.", command=triton)
     if "Triton" in missing:
-        return Fix(text="Install Triton; on Linux it comes with torch.", command=f"{python} -m pip install triton")
+        return Fix(text="Install Triton; on Linux it comes with torch.", command=pip(facts, "install triton"))
     what = "python3-dev g++" if "Python.h" in missing else "g++"
     return Fix(text=f"Install {what}.", command=f"sudo apt install {what}", needs="an administrator")
 

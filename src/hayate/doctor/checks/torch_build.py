@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import re
 
+from hayate.doctor.checks.installing import OLDEST, packages, torch_anew
 from hayate.doctor.facts import Card, Facts
 from hayate.doctor.figures import older
 from hayate.doctor.finding import Certainty, Finding, Fix, Gain, Kind, Severity
 
-INDEX = "https://download.pytorch.org/whl/"
 _ARCHITECTURE = re.compile(r"(sm|compute)_(\d+)(\d)[a-z]?")
-_OLDEST = (5, 0)
-"""The oldest capability that any wheel of a torch that Hayate takes has kernels for."""
-_WHEELS = (
-    ((7, 5), "580.65", "cu130", "13.0"),
-    ((10, 0), "527.41", "cu129", "12.9"),
-    (_OLDEST, "527.41", "cu126", "12.6"),
-)
-"""From which capability and driver on which wheels serve, and their CUDA; the first that fits is taken.
-
-CUDA 13 dropped what is older than Turing, and Blackwell needs 12.8.
-"""
 _BUILT_FOR = (((12, 0), "12.8"), ((10, 0), "12.8"), ((9, 0), "11.8"), ((8, 9), "11.8"), ((8, 6), "11.1"))
 """The first CUDA that knows a capability natively."""
 _CUDNN_FOR = (((12, 0), "9.7"), ((10, 0), "9.7"), ((9, 0), "8.6"), ((8, 9), "8.6"), ((8, 0), "8.1"))
@@ -39,10 +28,10 @@ def card_without_kernels(facts: Facts) -> Finding | None:
         return None
     known = ", ".join(torch.architectures) if torch.architectures else f"those of CUDA {torch.cuda}"
     name = f"sm_{card.capability[0]}{card.capability[1]}"
-    if card.capability < _OLDEST:
+    if card.capability < OLDEST:
         fix = Fix(text="No torch that Hayate works with serves this card; compute on the CPU.", command=_ON_CPU)
     else:
-        fix = _reinstall(facts, card)
+        fix = torch_anew(facts, card)
     return Finding(
         severity=Severity.SERIOUS,
         found=f"torch {torch.version} has no kernels for the {card.name}: it needs {name}, and the build has {known}",
@@ -60,7 +49,7 @@ def card_without_kernels(facts: Facts) -> Finding | None:
 def cpu_torch(facts: Facts) -> Finding | None:
     """A torch for CPUs only beside an NVIDIA card."""
     torch = facts.torch
-    card = next((card for card in facts.nvidia if card.capability is None or card.capability >= _OLDEST), None)
+    card = next((card for card in facts.nvidia if card.capability is None or card.capability >= OLDEST), None)
     if torch is None or card is None or torch.cuda or torch.hip or facts.system.os == "macOS":
         return None
     return Finding(
@@ -74,7 +63,7 @@ def cpu_torch(facts: Facts) -> Finding | None:
             source="SD1.5 at 512×512: 4.1 s a step on two AVX-512 cores (README), 8 it/s on an RTX 3060 (SD.Next)",
             times=30.0,
         ),
-        fix=_reinstall(facts, card),
+        fix=torch_anew(facts, card),
     )
 
 
@@ -123,9 +112,9 @@ def old_cudnn(facts: Facts) -> Finding | None:
     reason = f"the first with kernels for the {card.name} is {needed}" if is_too_old else ""
     pinned = f"torch {torch.version} was built with {wanted}" if wanted else ""
     fix = (
-        Fix(text="Install the cuDNN that torch asks for.", command=_pip(facts, f'"{package}=={wanted}"'))
+        Fix(text="Install the cuDNN that torch asks for.", command=packages(facts, [f"{package}=={wanted}"]))
         if wanted
-        else _reinstall(facts, card)
+        else torch_anew(facts, card)
     )
     return Finding(
         severity=Severity.WORTHWHILE,
@@ -165,25 +154,6 @@ def _runs(card: Card, architectures: tuple[str, ...] | None, cuda: str) -> bool 
         card.is_from(capability) and (kind == "compute" or card.capability[0] == capability[0])
         for kind, capability in built
     )
-
-
-def _reinstall(facts: Facts, card: Card) -> Fix:
-    """The torch for a card, from PyTorch's own index."""
-    driver = card.driver or "999"
-    rows = ((tag, cuda) for since, needed, tag, cuda in _WHEELS if card.is_from(since) and not older(driver, needed))
-    index, cuda = next(rows, _WHEELS[0][2:])
-    version = facts.python.pins.get("torch", "2.13.0")
-    # --force-reinstall, since a build for another CUDA has the same version and would be left alone.
-    command = _pip(facts, f"--force-reinstall --index-url {INDEX}{index} torch=={version}")
-    return Fix(
-        text=f"Install the torch for CUDA {cuda}, which has kernels for this card.",
-        command=command,
-        needs="3 GB to load",
-    )
-
-
-def _pip(facts: Facts, words: str) -> str:
-    return f"{facts.python.executable} -m pip install {words}"
 
 
 def _wanted_cudnn(facts: Facts) -> tuple[str | None, str]:

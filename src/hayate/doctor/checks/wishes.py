@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from hayate.doctor.checks.installing import pip
 from hayate.doctor.facts import Facts
 from hayate.doctor.figures import listed, size
 from hayate.doctor.finding import Action, Certainty, Finding, Fix, Gain, Job, Kind, Severity
@@ -130,7 +131,7 @@ def wished_packages(facts: Facts) -> Finding | None:
             found=f"SageAttention {sage.version} is installed, and has no kernels for the {card.name}",
             why="It needs a card of compute capability 8.0 (Ampere) or newer; plans leave it out.",
             gain=Gain(kind=Kind.START, text="one package less", certainty=Certainty.REASONED, source="its own list"),
-            fix=Fix(text="Uninstall it.", command=f"{facts.python.executable} -m pip uninstall sageattention"),
+            fix=Fix(text="Uninstall it.", command=pip(facts, "uninstall sageattention")),
         )
     if "--xformers" not in facts.wishes.flags or facts.package("xformers") is not None or not facts.nvidia:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -9,7 +10,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -75,12 +76,17 @@ def with_cliff(card: Card) -> Card:
     return replace(card, cliff=Cliff(held_bytes=told["held_bytes"], times_slower=slower))
 
 
-def parse(table: str, processes: str = "", banner: str = "", fields: Sequence[str] = _FIELDS) -> tuple[Card, ...]:
-    """The cards in nvidia-smi's answers, which give `[N/A]` for what a card does not have."""
+def parse(
+    table: str, processes: str = "", banner: str = "", fields: Sequence[str] = _FIELDS, own: Collection[int] = ()
+) -> tuple[Card, ...]:
+    """The cards in nvidia-smi's answers, which give `[N/A]` for what a card does not have.
+
+    What the processes `own` hold counts as free.
+    """
     found_cuda = _CUDA.search(banner)
-    holders = _holders(processes)
     rows = (dict(zip(fields, map(str.strip, row), strict=False)) for row in csv.reader(io.StringIO(table)) if row)
-    return tuple(_card(row, holders, found_cuda[1] if found_cuda else None) for row in rows)
+    found = [(row.get("uuid", ""), _card(row, found_cuda[1] if found_cuda else None)) for row in rows]
+    return tuple(_with_holders(card, [row for row in _held(processes) if row[0] == uuid], own) for uuid, card in found)
 
 
 def _nvidia() -> tuple[Card, ...]:
@@ -91,7 +97,7 @@ def _nvidia() -> tuple[Card, ...]:
         processes = pool.submit(_or_nothing, [smi, f"--query-compute-apps={','.join(_PROCESS_FIELDS)}", _AS_CSV])
         banner = pool.submit(_or_nothing, [smi])
         table, fields = _table(smi)
-        return parse(table, processes.result(), banner.result(), fields)
+        return parse(table, processes.result(), banner.result(), fields, _own_processes())
 
 
 def _table(smi: str) -> tuple[str, list[str]]:
@@ -124,7 +130,7 @@ def _usual_place() -> str:
     return next((place for place in places if Path(place).exists()), "")
 
 
-def _card(row: dict[str, str], holders: dict[str, list[Holder]], cuda: str | None) -> Card:
+def _card(row: dict[str, str], cuda: str | None) -> Card:
     capability = _numbers(row.get("compute_cap", ""))
     reasons = row.get("clocks_throttle_reasons.active", "")
     bits = int(reasons, 16) if reasons.startswith("0x") else 0
@@ -147,18 +153,33 @@ def _card(row: dict[str, str], holders: dict[str, list[Holder]], cuda: str | Non
         pcie_lanes=_whole(row.get("pcie.link.width.current", "")),
         pcie_lanes_max=_whole(row.get("pcie.link.width.max", "")),
         has_display={"Enabled": True, "Disabled": False}.get(row.get("display_active", "")),
-        holders=tuple(holders.get(row.get("uuid", ""), ())),
     )
 
 
-def _holders(processes: str) -> dict[str, list[Holder]]:
-    """Processes by card, other than this one. Names are programs' own: paths and arguments stay out."""
-    found: dict[str, list[Holder]] = {}
-    for row in csv.reader(io.StringIO(processes)):
-        if len(row) == 4 and row[1].strip() != str(os.getpid()):
-            name = re.split(r"[\\/]", row[2].strip().split(" --")[0])[-1]
-            found.setdefault(row[0].strip(), []).append(Holder(name=name, used_bytes=_mib(row[3].strip())))
-    return found
+def _held(processes: str) -> list[tuple[str, int, Holder]]:
+    """The card, the process' number, and what it holds. Names are programs' own: paths and arguments stay out."""
+    rows = [[each.strip() for each in row] for row in csv.reader(io.StringIO(processes))]
+    return [
+        (uuid, int(pid), Holder(name=re.split(r"[\\/]", name.split(" --")[0])[-1], used_bytes=_mib(used)))
+        for uuid, pid, name, used in (row for row in rows if len(row) == 4)
+        if pid.isdigit()
+    ]
+
+
+def _with_holders(card: Card, held: Sequence[tuple[str, int, Holder]], own: Collection[int]) -> Card:
+    """The card with those who hold its memory: a server's worker is no other program, and its part is none taken."""
+    mine = [holder.used_bytes for _, pid, holder in held if pid in own]
+    known = [used for used in mine if used is not None]
+    used_bytes = card.used_bytes if len(known) == len(mine) else None  # Windows doesn't say what each one holds
+    used_bytes = None if used_bytes is None else max(0, used_bytes - sum(known))
+    return replace(card, used_bytes=used_bytes, holders=tuple(holder for _, pid, holder in held if pid not in own))
+
+
+def _own_processes() -> frozenset[int]:
+    """This process and those that it started."""
+    with contextlib.suppress(psutil.Error):
+        return frozenset((os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))))
+    return frozenset((os.getpid(),))
 
 
 def _others() -> tuple[Card, ...]:

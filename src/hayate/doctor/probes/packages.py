@@ -40,12 +40,15 @@ def python() -> Python:
         with contextlib.suppress(KeyError, TypeError, AttributeError):  # a folder that is only half removed has no name
             package = _package(each)
             found.setdefault(package.name, package)  # the first on the path is the one that is imported
+    root = Path(hayate.__file__).parents[2]
+    is_own = Path(sys.prefix, _OWN_MARK).exists()
     return Python(
         version=platform.python_version(),
         executable=homely(Path(sys.executable)),
-        is_own=Path(sys.prefix, _OWN_MARK).exists(),
+        is_own=is_own,
+        launcher=homely(root / "launch.py") if is_own and (root / "launch.py").is_file() else None,
         packages=tuple(sorted(found.values(), key=lambda package: package.name)),
-        pins=_pins(Path(hayate.__file__).parents[2] / "constraints.txt"),
+        pins=_pins(root / "constraints.txt"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hayate.server.ui.strings_doctor import DOCTOR_STRINGS
 from hayate.server.ui.strings_merger import MERGER_STRINGS
 from hayate.server.ui.strings_settings import SETTINGS_STRINGS
 
@@ -296,4 +297,5 @@ TOOLS: dict[str, tuple[str, str]] = {
     **_GALLERY,
     **SETTINGS_STRINGS,
     **_EXTENSIONS,
+    **DOCTOR_STRINGS,
 }

@@ -159,3 +159,4 @@ BENCH = Tab(id="bench", groups=(BENCHED,))
 
 GALLERY = Tab(id="gallery")
 EXTENSIONS = Tab(id="extensions")
+DOCTOR = Tab(id="doctor")

@@ -71,8 +71,8 @@ COMPUTING: dict[str, tuple[str, str]] = {
     "half_made=dropped": ("drop it", "破棄"),
     "preview_vae": ("Preview by", "プレビューの方式"),
     "preview_vae.help": (
-        "Approximate colours cost nothing; a TAESD file of vae_dir shows more.",
-        "近似色は負荷がありません。vae_dir の TAESD を選ぶと細部まで見えます。",
+        "Approximate colours (A1111's Approx cheap) cost nothing; a TAESD file of vae_dir shows more.",
+        "近似色 (A1111 の Approx cheap) は負荷がありません。vae_dir の TAESD なら細部まで見えます。",
     ),
-    "linear": ("approximate colours (Approx cheap)", "近似色 (Approx cheap)"),
+    "linear": ("approximate colours", "近似色"),
 }

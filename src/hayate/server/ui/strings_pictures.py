@@ -394,6 +394,7 @@ PICTURES: dict[str, tuple[str, str]] = {
     "why.reason": ("Why, and what was seen", "理由と実測"),
     "js.page title": ("Hayate", "疾風 Hayate"),
     "js.interrupted": ("Interrupted", "中断しました"),
+    "js.interrupting": ("ending at the next step…", "次のステップで中断します…"),
     "js.time taken": ("Time taken: {seconds} s", "所要時間: {seconds} 秒"),
     "js.peak": ("{gib} GiB at most", "最大 {gib} GiB"),
     "js.eta": ("{time} left", "残り {time}"),

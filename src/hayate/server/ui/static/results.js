@@ -49,6 +49,11 @@ export class Results {
     document.title = `[${percent}%] ${say("page title")}`;
   }
 
+  /** The job was told to end; what it has by then is still decoded. */
+  ending() {
+    this.part("progress").querySelector("p").textContent = say("interrupting");
+  }
+
   /** What the picture would be by now. */
   preview(url) {
     const image = this.part("preview");

@@ -58,6 +58,7 @@ export class PictureTab {
   /** Ends the running job, and the wish for more of it. */
   interrupt() {
     this.#forever.setAttribute("aria-pressed", "false");
+    if (this.jobs.running) this.results.ending();
     return this.jobs.interrupt();
   }
 

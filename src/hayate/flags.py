@@ -88,10 +88,12 @@ FLAGS: Mapping[str, Flag] = MappingProxyType(
             acts=False,
             is_place=True,
         ),
-        "--ckpt": Flag("use --model instead", takes="one", acts=False),
+        "--ckpt": Flag(
+            "as --model, where pictures are made from a text; the page begins with it", takes="one", acts=False
+        ),
         "--ckpt-dir": Flag("the folder of the checkpoints", takes="one", acts=False, is_place=True),
         "--vae-dir": Flag("the folder of the VAEs", takes="one", acts=False, is_place=True),
-        "--vae-path": Flag("use --vae instead", takes="one", acts=False),
+        "--vae-path": Flag("as --vae, in the same places", takes="one", acts=False),
         "--config": Flag("a checkpoint's tensors say what it is", takes="one", acts=False),
         "--embeddings-dir": Flag("the folder of the textual inversions", takes="one", acts=False, is_place=True),
         "--textual-inversion-templates-dir": Flag("nothing is trained here", takes="one", acts=False),

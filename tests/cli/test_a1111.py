@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from hayate.cli.a1111_folders import at_places, places, read_config
+from hayate.cli.a1111_models import begin
 from hayate.cli.main import main
 from hayate.errors import UsageError
 from hayate.flags import take_flags
@@ -146,6 +147,60 @@ def test_written_it_holds_without_a_flag(theirs: Path, capsys: pytest.CaptureFix
     assert chosen.others == {"samples_save": False}
     assert sorted((path, path.lstat().st_mtime_ns) for path in theirs.rglob("*")) == before
     assert main(["import-a1111", str(theirs), "--write"]) == 0, "again"
+
+
+def begun(*words: str) -> tuple[Preferences, str | None, tuple[str, ...]]:
+    """The choices of a server that begins with A1111's flags, its model, and the notes."""
+    flags = take_flags(words)[0]
+    asked = {"model": flags.value("--ckpt"), "vae": flags.value("--vae-path")}
+    with at_places(flags, lambda note: None):
+        settings = load_settings()
+        preferences = Preferences(settings.data_dir / "server", settings)
+        notes = begin(preferences, settings, flags, asked)
+    return preferences, preferences.chosen.model, notes
+
+
+def test_a_server_begins_with_the_checkpoint_of_config_json_until_another_is_chosen(theirs: Path) -> None:
+    preferences, model, notes = begun("--data-dir", str(theirs))
+    assert (model, notes) == ("mine.safetensors", ())
+    preferences.change(names={"model": "other"})
+    assert begun("--data-dir", str(theirs))[1] == "other"
+
+
+def test_a_checkpoint_of_config_json_that_is_gone_is_a_note(theirs: Path) -> None:
+    (theirs / "models/Stable-diffusion/mine.safetensors").unlink()
+    _, model, [note] = begun("--data-dir", str(theirs))
+    assert model is None
+    assert "config.json chose a model that can't be used: unknown model" in note
+
+
+def test_ckpt_wins_over_what_was_chosen_and_is_not_kept(theirs: Path) -> None:
+    data = ("--data-dir", str(theirs))
+    begun(*data)[0].change(names={"model": "sub/old.ckpt"})
+    whole = str(theirs / "models/Stable-diffusion/mine.safetensors")
+    for name in ("mine", "mine.safetensors", whole):
+        assert begun(*data, "--ckpt", name)[1:] == ("mine.safetensors", ())
+    assert begun(*data)[1] == "sub/old.ckpt"
+    with pytest.raises(UsageError, match=r"--ckpt: unknown model 'mime'") as caught:
+        begun(*data, "--ckpt", "mime")
+    assert "mine" in (caught.value.hint or "")
+
+
+def test_a_ckpt_elsewhere_is_a_note_that_names_the_folder(theirs: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "x.safetensors"
+    shutil.copyfile(builtin_model(), elsewhere)
+    _, model, [note] = begun("--data-dir", str(theirs), "--ckpt", str(elsewhere))
+    assert model == "mine.safetensors"
+    assert note == f"--ckpt: the server offers what is in {theirs / 'models/Stable-diffusion'}"
+
+
+def test_ckpt_is_the_model_of_a_picture(theirs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--data-dir", str(theirs), "--ckpt", "mine", "--json"]) == 0
+    named = json.loads(capsys.readouterr().out)
+    assert main(["plan", "--data-dir", str(theirs), "--model", "mine", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == named
+    assert main(["generate", "a", "--data-dir", str(theirs), "--ckpt", "mime"]) == 2
+    assert "unknown model 'mime' (nearest: mine.safetensors" in capsys.readouterr().err
 
 
 def test_what_the_user_has_set_stays_unless_it_may_be_replaced(

@@ -161,7 +161,9 @@ def _print(facts: Facts, findings: Sequence[Finding], only: Sequence[str], *, sh
     if findings:
         typer.echo("")
     if names:
-        typer.echo(f"{counted(len(names), 'check')} found nothing{': ' + ', '.join(names) if shows_all or only else ''}")
+        typer.echo(
+            f"{counted(len(names), 'check')} found nothing{': ' + ', '.join(names) if shows_all or only else ''}"
+        )
     for line in facts.unknown:
         typer.echo(f"not known: {line}")
     if not is_fixed:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from hayate.cli.a1111_folders import Config, layout, read_config
+from hayate.cli.a1111_models import chosen_in
 from hayate.errors import UsageError
 from hayate.settings import given_keys, load_settings, settings_file
 
@@ -46,7 +47,7 @@ def import_a1111(
         raise UsageError(f"{folder} is no installation of A1111", hint="the folder with models/Stable-diffusion in it")
     wanted = {place.key: str(place.path) for place in found} | dict(config.settings)
     mine = _mine()
-    names, notes = _names(found, config)
+    names, notes = chosen_in(config, {place.key: place.path for place in found})
     taken = {key: value for key, value in wanted.items() if replaces or key not in mine}
     stays = (key for key, value in wanted.items() if key not in taken and mine[key] != value)
     notes = (*config.notes, *notes, *(f"{key} stays as you have it: {mine[key]}; see --replace" for key in stays))
@@ -78,24 +79,6 @@ def _mine() -> dict[str, Any]:
     settings = load_settings()
     values = {key: getattr(settings, key) for key in given_keys()}
     return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
-
-
-def _names(found: list[Place], config: Config) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The checkpoint and the VAE that config.json chose, by their names here, where they can be used."""
-    from hayate.weights.folders import find_model
-
-    folders = {each.key: each.path for each in found}
-    names: dict[str, str] = {}
-    notes: list[str] = []
-    for kind, folder, name in (("model", "models_dir", config.model), ("vae", "vae_dir", config.vae)):
-        if name is None or folder not in folders:
-            continue
-        try:
-            path = find_model(name, folders[folder], allows_paths=False)
-            names[kind] = path.relative_to(folders[folder]).as_posix()
-        except UsageError as error:
-            notes.append(f"config.json chose a {kind} that can't be used: {error}")
-    return names, tuple(notes)
 
 
 def _write(taken: Mapping[str, Any], names: Mapping[str, str], config: Config) -> tuple[str, ...]:

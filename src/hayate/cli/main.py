@@ -52,21 +52,28 @@ _SERVES = (
     "--vae-dir",
     "--lora-dir",
     "--embeddings-dir",
+    "--ckpt",
+    "--vae-path",
 )
+_DRAWS = ("--ckpt", "--vae-path")
 
 COMMANDS = MappingProxyType(
     {
         "serve": Command("hayate.cli.serve", "serve", "the page, A1111's API and jobs", _SERVES),
         "generate": Command(
-            "hayate.cli.generate", "generate PROMPT", "make pictures from a text, or those of a file again"
+            "hayate.cli.generate", "generate PROMPT", "make pictures from a text, or those of a file again", _DRAWS
         ),
         "upscale": Command("hayate.cli.upscale", "upscale FILE…", "make finished pictures larger"),
         "info": Command("hayate.cli.info", "info FILE", "what a picture was made with"),
-        "plan": Command("hayate.cli.plan", "plan", "what would compute a picture, and why"),
-        "plot": Command("hayate.cli.plot", "plot PROMPT --x AXIS", "an X/Y/Z plot, with the time of every cell"),
-        "matrix": Command("hayate.cli.matrix", 'matrix "A|B|C"', "every combination of a prompt's parts, and a sheet"),
+        "plan": Command("hayate.cli.plan", "plan", "what would compute a picture, and why", ("--ckpt",)),
+        "plot": Command(
+            "hayate.cli.plot", "plot PROMPT --x AXIS", "an X/Y/Z plot, with the time of every cell", _DRAWS
+        ),
+        "matrix": Command(
+            "hayate.cli.matrix", 'matrix "A|B|C"', "every combination of a prompt's parts, and a sheet", _DRAWS
+        ),
         "loopback": Command(
-            "hayate.cli.loopback", "loopback PROMPT --image FILE", "img2img of its own result, again and again"
+            "hayate.cli.loopback", "loopback PROMPT --image FILE", "img2img of its own result, again and again", _DRAWS
         ),
         "bench": Command("hayate.cli.bench", "bench PRESET | history | report …", "measure it on this machine"),
         "tune": Command("hayate.cli.tune", "tune", "find what wins on this machine, and keep it"),

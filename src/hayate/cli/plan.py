@@ -19,7 +19,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 @app.command()
 @takes_groups
 def plan(  # noqa: PLR0917 - Typer makes a flag of each
-    model: Annotated[str | None, typer.Option(help="A checkpoint's name or path. Default: the built-in model.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "--ckpt", help="A checkpoint's name or path. Default: the built-in model.")
+    ] = None,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Size in pixels, multiples of 8.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Pictures made at once.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,

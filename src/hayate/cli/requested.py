@@ -25,8 +25,10 @@ class Drawn:
     """What to draw, beside the prompt."""
 
     negative: Annotated[str | None, typer.Option(help="What to keep out of the picture.")] = None
-    model: Annotated[str | None, typer.Option(help="A checkpoint's name or path. Default: the built-in model.")] = None
-    vae: Annotated[str | None, typer.Option(help="A separate VAE's name or path.")] = None
+    model: Annotated[
+        str | None, typer.Option("--model", "--ckpt", help="A checkpoint's name or path. Default: the built-in model.")
+    ] = None
+    vae: Annotated[str | None, typer.Option("--vae", "--vae-path", help="A separate VAE's name or path.")] = None
     refiner: Annotated[str | None, typer.Option(help="A checkpoint that makes the last steps.")] = None
     refiner_switch_at: Annotated[
         float | None, typer.Option(help="When it takes over, 0.01 to 1 of the way; 0.8 if left out.")

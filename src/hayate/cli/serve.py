@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import logging
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,6 +29,9 @@ from hayate.server.options import (
 )
 from hayate.server.startup import ImportTimer, Startup
 from hayate.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from hayate.server.preferences import Preferences
 
 LATE_S = 1.0
 """After the start: by then the first page was answered."""
@@ -79,11 +83,14 @@ class Folders:
     vae_dir: Annotated[Path | None, typer.Option(help="The folder of the VAEs.")] = None
     lora_dir: Annotated[Path | None, typer.Option(help="The folder of the LoRAs.")] = None
     embeddings_dir: Annotated[Path | None, typer.Option(help="The folder of the textual inversions.")] = None
+    ckpt: Annotated[str | None, typer.Option(help="The checkpoint to begin with.")] = None
+    vae_path: Annotated[str | None, typer.Option(help="The VAE to begin with.")] = None
 
     def settings(self) -> Settings:
         """Raises: UsageError, also where A1111's flags contradict each other."""
         asked_from(given.get(), Asked())
-        return load_settings({**asdict(self), "device": device_from(given.get(), None)})
+        folders = {name: path for name, path in asdict(self).items() if name.endswith("_dir")}
+        return load_settings({**folders, "device": device_from(given.get(), None)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +126,7 @@ def serve(network: Network, folders: Folders, offer: Offer) -> None:
         sys.stderr.write(f"note: {note}\n")
     logging.basicConfig(format="%(message)s", level=logging.INFO if offer.api_log else logging.WARNING)
     startup.phase("options")
-    _open(options, settings, startup, opens_browser=offer.autolaunch)
+    _open(options, settings, startup, {"model": folders.ckpt, "vae": folders.vae_path}, opens_browser=offer.autolaunch)
 
 
 def _options(network: Network, offer: Offer) -> ServeOptions:
@@ -146,7 +153,14 @@ def _options(network: Network, offer: Offer) -> ServeOptions:
     )
 
 
-def _open(options: ServeOptions, settings: Settings, startup: Startup, *, opens_browser: bool) -> None:
+def _open(
+    options: ServeOptions,
+    settings: Settings,
+    startup: Startup,
+    begins_with: Mapping[str, str | None],
+    *,
+    opens_browser: bool,
+) -> None:
     """Binds first and imports then, so that nobody waits for the reason why it can't be."""
     from hayate.server.serving import bind, run
 
@@ -155,9 +169,9 @@ def _open(options: ServeOptions, settings: Settings, startup: Startup, *, opens_
     startup.phase("socket")
     gc.disable()  # until the page answers: what is imported stays, and looking through it costs a tenth of the start
     from hayate.jobs.local import LocalDesk
-    from hayate.server.preferences import Preferences
 
-    chosen = Preferences(settings.data_dir / "server", settings).chosen
+    preferences = _preferences(settings, begins_with)
+    chosen = preferences.chosen
     desk = LocalDesk(settings, model=chosen.model, vae=chosen.vae, flags=given.get())
     desk.start()
     startup.phase("queue")
@@ -165,7 +179,9 @@ def _open(options: ServeOptions, settings: Settings, startup: Startup, *, opens_
     from hayate.server.lifecycle import Lifecycle
 
     startup.phase("import web server")
-    made = create_app(desk, settings, options, lifecycle=Lifecycle(startup), is_page_first=True)
+    made = create_app(
+        desk, settings, options, lifecycle=Lifecycle(startup), preferences=preferences, is_page_first=True
+    )
     startup.phase("routes")
 
     def on_ready() -> None:
@@ -179,6 +195,19 @@ def _open(options: ServeOptions, settings: Settings, startup: Startup, *, opens_
             _open_browser(options.url)
 
     run(made, desk, options, opened, on_ready)
+
+
+def _preferences(settings: Settings, begins_with: Mapping[str, str | None]) -> Preferences:
+    """What was chosen here, and what A1111 would begin with. Raises: UsageError for a flag that names no file."""
+    from hayate.server.preferences import Preferences
+
+    preferences = Preferences(settings.data_dir / "server", settings)
+    if "--data-dir" in given.get() or any(begins_with.values()):
+        from hayate.cli.a1111_models import begin
+
+        for note in begin(preferences, settings, given.get(), begins_with):
+            sys.stderr.write(f"note: {note}\n")
+    return preferences
 
 
 def _greet(options: ServeOptions, startup: Startup) -> None:

@@ -35,6 +35,7 @@ def create_app(
     options: ServeOptions | None = None,
     *,
     lifecycle: Lifecycle | None = None,
+    preferences: Preferences | None = None,
     is_page_first: bool = False,
 ) -> FastAPI:
     """The server over a desk, which the caller starts and closes.
@@ -58,7 +59,7 @@ def create_app(
     app.state.lifecycle = lifecycle or Lifecycle()
     app.state.thumbnails = Thumbnails()
     app.state.metrics = Metrics(desk)
-    app.state.preferences = Preferences(settings.data_dir / "server", settings)
+    app.state.preferences = preferences or Preferences(settings.data_dir / "server", settings)
     install_failures(app)
     _add_routes(app, _early_routers(desk, settings, options))
     app.mount(PREFIX, ExtensionRoutes())

@@ -50,6 +50,16 @@ class Preferences:
         with self._lock:
             return self._read()
 
+    def begin_with(self, names: Mapping[str, str], *, replaces: bool) -> None:
+        """Chooses a `model` or `vae` for this start where none was chosen, or if it `replaces` that, in its place.
+
+        Nothing is written before something is changed.
+        """
+        with self._lock:
+            chosen = self._read()
+            if replaces or not (chosen.model or chosen.vae):
+                self._chosen = replace(chosen, **names)
+
     def settings(self) -> Settings:
         """The settings as they are with what was chosen."""
         return changed_settings(self._base, self.chosen.settings, allows_paths=False)

@@ -244,6 +244,22 @@ def test_a_second_pass_is_interrupted_at_its_own_size(bench: Bench) -> None:
     assert parse_infotext(half.infotext).parameters["Interrupted"] == "5/5"
 
 
+@pytest.mark.parametrize(
+    "script",
+    [{"name": "X/Y/Z plot", "x": "Steps=3,4,5"}, {"name": "Prompts from file", "text": "a\nb\nc"}],
+    ids=["plot", "prompts"],
+)
+def test_a_script_that_is_interrupted_has_the_half_made_picture_last(bench: Bench, script: dict[str, str]) -> None:
+    def cancel(progress: Progress) -> None:
+        if progress.picture == 1 and progress.phase == "sampling":
+            bench.signals.cancel("job")
+
+    bench.on_progress = cancel
+    outcome = bench.do("generate", request=SMALL, script=script, half_made="shown", wants_grid=True)
+    assert outcome.is_stopped
+    assert ["Interrupted" in picture.infotext for picture in outcome.result.pictures] == [False, True]
+
+
 def test_an_unknown_use_of_half_made_pictures_is_refused(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="half-made"):
         read_body("generate", {"request": SMALL, "half_made": "show"}).check(settings, tmp_path)

@@ -64,6 +64,7 @@ def good(inputs: Path) -> list[tuple[str, dict[str, Any]]]:
         ("bench", {"preset": "quick", "model": "one"}),
         ("tune", {"model": "one", "budget_s": 30.0}),
         ("load", {"model": "one", "vae": "soft"}),
+        ("duplicates", {}),
         ("unload", {}),
     ]
 

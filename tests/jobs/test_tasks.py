@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from hayate.errors import Cancelled, OutputError, UnknownName, UsageError
 from hayate.jobs.bodies import read_body
@@ -171,6 +173,21 @@ def test_previews_are_small_jpegs_and_made_only_for_somebody(bench: Bench) -> No
         assert max(picture.size) == 512
 
 
+def test_a_tiny_decoder_of_the_vae_folder_makes_previews(bench: Bench, settings: Settings) -> None:
+    tiny = pytest.importorskip("diffusers").AutoencoderTiny()
+    settings.vae_dir.mkdir()
+    tensors = {name: tensor.contiguous().clone() for name, tensor in tiny.state_dict().items()}
+    save_file(tensors, settings.vae_dir / "taesd.safetensors")
+    bench.signals.is_watched = True
+    result = bench.result("generate", request=SMALL, preview_every=1, preview_vae="taesd")
+    assert bench.shown
+    evidence = {each["name"]: each for each in result.facts["speed"]["evidence"]}["previews"]
+    assert evidence["requested"] == "taesd.safetensors, every 1"
+    assert evidence["active"]
+    with pytest.raises(UnknownName):
+        read_body("generate", {"request": SMALL, "preview_vae": "none"}).check(settings, settings.data_dir)
+
+
 def test_a_cancel_comes_at_the_next_row_and_keeps_what_is_finished(bench: Bench) -> None:
     def cancel(progress: Progress) -> None:
         if progress.picture == 1 and progress.phase == "sampling":
@@ -184,6 +201,68 @@ def test_a_cancel_comes_at_the_next_row_and_keeps_what_is_finished(bench: Bench)
     bench.signals.begin("job")
     bench.on_progress = lambda progress: None
     assert bench.result("generate", request=SMALL).pictures[0].seed == 7
+
+
+def cancel_at(bench: Bench, picture: int, row: int, phase: str = "sampling") -> None:
+    def cancel(progress: Progress) -> None:
+        if (progress.picture, progress.row, progress.phase) == (picture, row, phase):
+            bench.signals.cancel("job")
+
+    bench.on_progress = cancel
+
+
+def test_the_half_made_picture_is_shown_and_says_so(bench: Bench, settings: Settings) -> None:
+    cancel_at(bench, 1, 1)
+    outcome = bench.do("generate", request={**SMALL, "batch_count": 3}, half_made="shown", wants_grid=True)
+    assert outcome.is_stopped
+    whole, half = outcome.result.pictures
+    assert (whole.seed, half.seed) == (7, 8)
+    assert whole.is_saved
+    assert not half.is_saved
+    assert Path(half.path).parent == bench.station.results
+    assert "Interrupted" not in whole.infotext
+    assert parse_infotext(half.infotext).parameters["Interrupted"] == "1/3"
+    assert outcome.result.facts["rows"] == 4
+    assert outcome.result.grid is None
+    assert len(list(settings.outputs_dir.rglob("*.png"))) == 1
+
+
+def test_a_half_made_picture_is_what_the_model_takes_the_finished_one_to_be(bench: Bench) -> None:
+    request = {**SMALL, "sampler": "Euler"}
+    whole = bench.result("generate", request=request).pictures[0]
+    cancel_at(bench, 0, 3, "decoding")  # the last row of Euler is the denoised latents themselves
+    half = bench.do("generate", request=request, half_made="saved").result.pictures[0]
+    assert half.is_saved
+    assert np.array_equal(pixels(half.path), pixels(whole.path))
+
+
+def test_a_second_pass_is_interrupted_at_its_own_size(bench: Bench) -> None:
+    hires = {"scale": 1.5, "steps": 2, "denoising": 1.0}
+    cancel_at(bench, 0, 2, "decoding")
+    (half,) = bench.do("generate", request={**SMALL, "hires": hires}, half_made="shown").result.pictures
+    assert (half.width_px, half.height_px) == (96, 96)
+    assert parse_infotext(half.infotext).parameters["Interrupted"] == "5/5"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [{"name": "X/Y/Z plot", "x": "Steps=3,4,5"}, {"name": "Prompts from file", "text": "a\nb\nc"}],
+    ids=["plot", "prompts"],
+)
+def test_a_script_that_is_interrupted_has_the_half_made_picture_last(bench: Bench, script: dict[str, str]) -> None:
+    def cancel(progress: Progress) -> None:
+        if progress.picture == 1 and progress.phase == "sampling":
+            bench.signals.cancel("job")
+
+    bench.on_progress = cancel
+    outcome = bench.do("generate", request=SMALL, script=script, half_made="shown", wants_grid=True)
+    assert outcome.is_stopped
+    assert ["Interrupted" in picture.infotext for picture in outcome.result.pictures] == [False, True]
+
+
+def test_an_unknown_use_of_half_made_pictures_is_refused(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="half-made"):
+        read_body("generate", {"request": SMALL, "half_made": "show"}).check(settings, tmp_path)
 
 
 def test_a_cancel_before_the_first_row_has_nothing_to_keep(bench: Bench) -> None:
@@ -376,6 +455,26 @@ def test_a_conversion_is_of_the_type_that_was_asked_for(bench: Bench, models: Pa
             assert str(made.get_tensor("model.diffusion_model.out.2.weight").dtype) == "torch.bfloat16"
     finally:
         (models / "small.safetensors").unlink()
+
+
+def test_duplicates_are_found_by_what_is_in_them_and_stay(bench: Bench, models: Path) -> None:
+    copy, link = models / "copy.safetensors", models / "link.safetensors"
+    shutil.copy(models / "tiny.safetensors", copy)
+    link.symlink_to(models / "tiny.safetensors")
+    try:
+        facts = bench.result("duplicates").facts
+        assert [group["names"] for group in facts["groups"] if group["is_whole"]] == [
+            ["copy.safetensors", "tiny.safetensors"]
+        ]
+        assert facts["files"] == 3
+        assert 0 < facts["spare_bytes"] <= copy.stat().st_size
+        assert copy.exists()
+        bench.signals.cancel("job")
+        with pytest.raises(Cancelled):
+            bench.do("duplicates")
+    finally:
+        copy.unlink()
+        link.unlink()
 
 
 def test_a_measurement_is_kept_and_a_cancelled_one_is_not(bench: Bench, settings: Settings) -> None:

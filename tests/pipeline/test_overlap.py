@@ -19,7 +19,7 @@ from torch import Tensor
 from hayate.errors import EngineError, OutputError
 from hayate.models.config import Family
 from hayate.pipeline import session, text2image
-from hayate.pipeline.decode import Batch, Decoder, Sampled, decode_latents
+from hayate.pipeline.decode import Batch, Decoder, Sampled, decode_half_made, decode_latents
 from hayate.pipeline.denoise import StepCallback
 from hayate.pipeline.guards import Guard
 from hayate.pipeline.guidance import Guidance
@@ -281,3 +281,17 @@ def test_a_model_is_learnt_once(tmp_path: Path, settings: Settings) -> None:
         assert json.loads(picture.info["hayate"])["notes"] == list(second.notes)
     unguarded = make_pictures(request, settings, None, quiet, Asked(checks_nan=False))
     assert unguarded.plan["dtype"]["vae"] == "fp16"
+
+
+def test_a_half_made_batch_that_can_not_be_decoded_is_a_note_and_no_failure(model: Path) -> None:
+    guard = Guard(engine=file_engine(model))
+    latents = torch.full((1, 4, 8, 8), float("nan"))
+    half = Sampled(
+        seeds=Seeds(index=0, seeds=(7,), subseeds=(7,)),
+        latents=latents,
+        guidance=None,  # pyright: ignore[reportArgumentType]
+        encode_s=0.0,
+        sample_s=0.0,
+    )
+    assert list(decode_half_made(guard, half)) == []
+    assert any("half-made picture is left out" in note for note in guard.notes)

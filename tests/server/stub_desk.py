@@ -27,7 +27,7 @@ from hayate.jobs.records import (
     WorkerState,
 )
 
-KINDS = ("generate", "upscale", "merge", "convert", "bench", "tune", "load", "unload")
+KINDS = ("generate", "upscale", "merge", "convert", "duplicates", "bench", "tune", "load", "unload")
 
 
 class StubDesk:

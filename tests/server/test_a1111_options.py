@@ -57,6 +57,14 @@ def test_what_acts_is_a_setting_of_every_job(served: Served, key: str, value: An
     assert getattr(served.preferences.settings(), setting) == held
 
 
+def test_half_made_pictures_are_returned_and_saved_where_that_is_set(served: Served) -> None:
+    served.post("txt2img", {"width": 64, "height": 64})
+    assert served.last()["half_made"] == "shown"
+    served.post("options", {"save_incomplete_images": True})
+    served.post("txt2img", {"width": 64, "height": 64})
+    assert served.last()["half_made"] == "saved"
+
+
 def test_every_option_that_acts_is_a_setting_there_is() -> None:
     assert {each.setting for each in ACTING.values()} <= set(KEYS)
     assert {name for name in PLACES.values() if name} <= set(KEYS)

@@ -136,3 +136,13 @@ def test_a_model_is_converted_and_looked_into(tool_page: Any, tool_desk: ToolDes
     panel.get_by_role("button", name="Scan: old.ckpt").click()
     expect(panel.get_by_text("It would run code")).to_be_visible()
     expect(panel.get_by_text("system")).to_be_visible()
+
+
+def test_duplicates_are_listed_with_what_they_cost(tool_page: Any, tool_desk: ToolDesk) -> None:
+    panel = opened(tool_page, "models")
+    panel.get_by_role("button", name="Look for duplicates").click()
+    found = panel.locator("[data-part=duplicates]")
+    expect(found).to_contain_text("3 files; 2.00 GiB would be won by keeping one of each.")
+    expect(found.get_by_role("row", name="everything")).to_contain_text("b.safetensors")
+    expect(found.get_by_role("row", name="VAE")).to_contain_text("c.safetensors")
+    assert tool_desk.bodies[-1] == ("duplicates", {})

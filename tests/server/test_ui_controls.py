@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hayate.jobs.bodies import read_body
+from hayate.jobs.generate import Generate
 from hayate.request import BOUNDS, FILLS, RESIZE_MODES, Hires, StartImage, TextToImage, validate
 from hayate.runtime.asked import Asked
 from hayate.server.ui.choices import SOURCES, choices_of
@@ -17,6 +18,9 @@ from hayate.server.ui.controls import Control, Tab
 from hayate.server.ui.picture_controls import IMG2IMG, NOT_SHOWN, PICTURE_TABS, TOP, TXT2IMG
 from hayate.server.ui.tabs import TABS
 from hayate.settings import load_settings
+
+PARTS = {".request", ".asked", ".script", ".settings"}
+"""Of a job's body: what is looked at by itself, and what the page's own tab sets."""
 
 
 def controls_of(tab: Tab) -> list[Control]:
@@ -36,7 +40,8 @@ def leaves(kind: type, prefix: str) -> set[str]:
 def test_every_field_of_a_request_has_a_control_or_a_reason() -> None:
     shown = {control.key for tab in PICTURE_TABS for control in controls_of(tab)}
     known = leaves(TextToImage, "request") | leaves(Hires, "request.hires") | leaves(StartImage, "request.start")
-    assert known - shown == set(NOT_SHOWN)
+    known |= leaves(Asked, "asked") | {name for name in leaves(Generate, "") if name not in PARTS}
+    assert {name.removeprefix(".") for name in known} - shown == set(NOT_SHOWN)
 
 
 def test_no_control_of_pictures_is_for_nothing() -> None:
@@ -47,7 +52,8 @@ def test_no_control_of_pictures_is_for_nothing() -> None:
         | leaves(StartImage, "request.start")
         | leaves(Asked, "asked")
         | sides
-        | {"saves_pictures", "saves_grid", "wants_grid", "preview_every"}
+        | {"asked.guidance_interval.0", "asked.guidance_interval.1"}
+        | {"saves_pictures", "saves_grid", "wants_grid", "half_made", "preview_every", "preview_vae"}
     )
     keys = {control.key for tab in PICTURE_TABS for control in controls_of(tab)}
     assert {key for key in keys if not key.startswith("script.")} <= known
@@ -94,7 +100,9 @@ def test_defaults_of_hires_and_start_are_those_of_the_request() -> None:
 def test_every_control_can_be_rendered(control: Control) -> None:
     if control.source:
         assert control.source in SOURCES
-    if control.kind in ("choice", "many"):
+    if control.kind == "truth":
+        assert set(control.choices) <= {"true", "false"}
+    if control.kind in ("choice", "truth", "many"):
         assert bool(control.choices) != bool(control.source)
         assert not control.choices or control.default is None or control.default in control.choices
     if control.kind == "slider":

@@ -270,11 +270,13 @@ def test_pasted_parameters_fill_the_fields(caller: TestClient) -> None:
     assert set(values) <= known
 
 
-def test_what_has_no_control_is_said(caller: TestClient) -> None:
+def test_approximate_methods_come_back_into_their_controls(caller: TestClient) -> None:
     text = INFOTEXT.replace("Emphasis", "DeepCache: 3, Guidance interval: 0.3-5, Emphasis")
     filled = caller.post("/ui/paste", json={"text": text}).json()
     assert filled["values"]["asked.deepcache"] == 3
-    assert any("guidance interval" in note for note in filled["notes"])
+    assert [filled["values"][f"asked.guidance_interval.{end}"] for end in (0, 1)] == [0.3, 5]
+    plain = caller.post("/ui/paste", json={"text": INFOTEXT}).json()["values"]
+    assert plain["asked.guidance_interval.0"] is None
 
 
 def test_a_model_that_is_here_is_chosen_by_its_name(caller: TestClient, settings: Settings) -> None:

@@ -21,7 +21,7 @@ CONTROLS: list[Control] = [control for group in GROUPS for control in group.cont
 FAMILIES = (
     *("theme.", "tab.", "group.", "send ", "js.phase.", "js.worker.", "canvas.", "js.extensions.origin."),
     *("formula.", "settings.", "builtin.", "js.tune.", "js.bench.", "js.models."),
-    *("js.scan.", "js.send.", "js.verdict.", "js.doctor."),
+    *("js.scan.", "js.send.", "js.verdict.", "js.duplicates.", "js.doctor."),
 )
 """Strings that are chosen while the page runs."""
 

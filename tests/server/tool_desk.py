@@ -89,6 +89,7 @@ class ToolDesk(StubDesk):
             "upscale": self._upscale,
             "merge": self._merge,
             "convert": self._merge,
+            "duplicates": self._duplicates,
             "tune": self._tune,
             "bench": self._bench,
         }
@@ -165,6 +166,17 @@ class ToolDesk(StubDesk):
             return Failure(type="UsageError", message="the models are of two families", hint="choose others")
         name = f"{record.body['output_name']}.safetensors"
         return Result(facts={"name": name, "size_bytes": 2**31}, notes=("B has no VAE; A's is kept",))
+
+    def _duplicates(self, record: JobRecord) -> Result:
+        self._steps(record, "comparing", 2)
+        whole = {
+            "is_whole": True,
+            "parts": ["unet"],
+            "size_bytes": 2 * 2**30,
+            "names": ["a.safetensors", "b.safetensors"],
+        }
+        shared = {"is_whole": False, "parts": ["vae"], "size_bytes": 2**27, "names": ["a.safetensors", "c.safetensors"]}
+        return Result(facts={"files": 3, "spare_bytes": 2 * 2**30, "groups": [whole, shared]})
 
     def _tune(self, record: JobRecord) -> Result:
         if record.body["budget_s"] < 5:

@@ -26,14 +26,14 @@ def duplicates(
 
     Nothing is removed. Files are read once, then the cache knows them.
     """
-    from hayate.weights.contents import find_alike
+    from hayate.weights.contents import distinct_files, find_alike, spare_bytes
     from hayate.weights.folders import model_files
 
     settings = load_settings({})
     root = folder or settings.models_dir
     if not root.is_dir():
         raise UsageError(f"{root} is no folder", hint="give the folder of the models")
-    paths = model_files(root)
+    paths = distinct_files(model_files(root))
     found = find_alike(paths, settings.cache_dir, _say if sys.stderr.isatty() and not as_json else lambda path: None)
     if as_json:
         sys.stdout.write(
@@ -44,8 +44,8 @@ def duplicates(
         sys.stdout.write(f"{_title(group)}\n")
         for path in group.paths:
             sys.stdout.write(f"  {path.relative_to(root)}\n")
-    spare_bytes = sum(each.size_bytes * (len(each.paths) - 1) for each in found if each.is_whole)
-    summary = f"{spare_bytes / 1e9:.2f} GB are there twice" if spare_bytes else "no model is there twice"
+    spare = spare_bytes(found)
+    summary = f"{spare / 1e9:.2f} GB are there twice" if spare else "no model is there twice"
     sys.stdout.write(f"{len(paths)} files; {summary}\n")
 
 

@@ -227,8 +227,21 @@ class Unload:
         return ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duplicates:
+    """A look through models_dir for files that hold the same numbers; nothing is removed."""
+
+    kind: ClassVar[str] = "duplicates"
+
+    def check(self, settings: Settings, inputs_dir: Path) -> None:
+        del settings, inputs_dir
+
+    def inputs(self) -> tuple[str, ...]:
+        return ()
+
+
 KINDS: Mapping[str, type[Body]] = MappingProxyType(
-    {each.kind: each for each in (Generate, Upscale, Merge, Convert, Bench, Tune, Load, Unload)}
+    {each.kind: each for each in (Generate, Upscale, Merge, Convert, Duplicates, Bench, Tune, Load, Unload)}
 )
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hayate.errors import UsageError
+from hayate.errors import UnknownName, UsageError
 from hayate.jobs.names import check_request_names, check_start, find_vae
 from hayate.jobs.scripts import Script, read_script, script_object
 from hayate.jobs.wire import as_object, read_object
+from hayate.pipeline.stops import HALF_MADE
 from hayate.request import TextToImage, validate
 from hayate.runtime.asked import Asked
 from hayate.settings import Settings, changed_settings
@@ -30,8 +31,12 @@ class Generate:
     saves_grid: bool = False
     wants_grid: bool = False
     """Whether all pictures in one are part of the result, be it saved or not."""
+    half_made: str = "dropped"
+    """What becomes of the batch that a cancel finds half-made: dropped, shown (in the result alone) or saved."""
     preview_every: int | None = None
     """A preview after so many evaluations, while somebody listens."""
+    preview_vae: str | None = None
+    """The TAESD file of `vae_dir` that makes them; None takes approximate colours, which cost next to nothing."""
     script: Any = None
     """A row of `scripts.SCRIPTS`, or None."""
 
@@ -52,8 +57,11 @@ class Generate:
         validate(self.request)
         check_request_names(self.request, settings)
         check_start(self.request.start, inputs_dir)
-        if self.asked.tiny_vae is not None:
-            find_vae(self.asked.tiny_vae, settings)
+        for name in (self.asked.tiny_vae, self.preview_vae):
+            if name is not None:
+                find_vae(name, settings)
+        if self.half_made not in HALF_MADE:
+            raise UnknownName("use of half-made pictures", self.half_made, HALF_MADE)
         if self.preview_every is not None and not 1 <= self.preview_every <= 1000:
             raise UsageError(f"a preview every {self.preview_every} evaluations can't be", hint="1 to 1000")
         script: Script | None = self.script

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hayate.engines.base import Engine
+from hayate.errors import EngineError
 from hayate.pipeline.guards import Guard, guarded
 from hayate.pipeline.guidance import Guidance
 from hayate.pipeline.job import Seeds
@@ -26,6 +27,16 @@ class Sampled:
     guidance: Guidance
     encode_s: float
     sample_s: float
+    stopped_at: StoppedAt | None = None
+    """Of a batch that was interrupted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoppedAt:
+    """How far a batch came before somebody ended its job: rows of all passes."""
+
+    row: int
+    rows: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +60,8 @@ class Batch:
     """[B, H, W, 3] uint8"""
     phases: Phases
     guidance: Guidance
+    stopped_at: StoppedAt | None = None
+    """Of pictures that are half-made."""
 
 
 @torch.inference_mode()
@@ -60,6 +73,19 @@ def decode_latents(engine: Engine, latents: Tensor) -> np.ndarray:
     """
     guard = guarded(engine)
     return np.stack([_picture(guard, one, guard.decode(one)) for one in latents.split(1)])
+
+
+def decode_half_made(guard: Guard, sampled: Sampled) -> Iterator[Batch]:
+    """The batch as far as it was made; none, and a note, where that can't be decoded: the job has ended anyway."""
+    started = time.perf_counter()
+    try:
+        if not guard.is_good(sampled.latents):
+            raise EngineError("its latents are not finite")
+        pictures = decode_latents(guard, sampled.latents)
+    except EngineError as error:
+        guard.notes.append(f"the half-made picture is left out: {error.message}")
+        return
+    yield _finished(sampled, pictures, time.perf_counter() - started)
 
 
 class Stream(Protocol):
@@ -168,4 +194,10 @@ def _picture(guard: Guard, latents: Tensor, pixels: Tensor) -> np.ndarray:
 
 def _finished(sampled: Sampled, pictures: np.ndarray, decode_s: float) -> Batch:
     phases = Phases(encode_s=sampled.encode_s, sample_s=sampled.sample_s, decode_s=decode_s)
-    return Batch(seeds=sampled.seeds, pictures=pictures, phases=phases, guidance=sampled.guidance)
+    return Batch(
+        seeds=sampled.seeds,
+        pictures=pictures,
+        phases=phases,
+        guidance=sampled.guidance,
+        stopped_at=sampled.stopped_at,
+    )

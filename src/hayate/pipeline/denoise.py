@@ -10,9 +10,11 @@ from torch import Tensor
 
 from hayate.engines.base import Engine
 from hayate.engines.reuse import FeatureReuse
+from hayate.errors import Cancelled
 from hayate.models.config import Prediction
 from hayate.pipeline.acted import Acted
 from hayate.pipeline.guidance import Guidance, combine
+from hayate.pipeline.stops import HalfMade
 from hayate.samplers.table import Noise, StepTable
 
 StepCallback = Callable[[int, int], None]
@@ -133,7 +135,7 @@ def denoise(
     """The latents at the end of `table`, or where `relay` breaks off.
 
     `reuse` says which evaluations take another's deep features; `acted` is told what was left out; `on_denoised` is
-    shown what the picture would be by now.
+    shown what the picture would be by now. A Cancelled of `on_row` comes out as HalfMade, which has the latents.
 
     Shapes: → [B, 4, h, w] float32, not looked at: pipeline.guards does, after the loop.
     """
@@ -173,7 +175,10 @@ def denoise(
         state = (plan.matrix[row] @ columns.flatten(1)).view_as(state)
         if on_denoised is not None:
             on_denoised(row + 1, rows, denoised)
-        on_row(row + 1, rows)
+        try:
+            on_row(row + 1, rows)
+        except Cancelled as error:
+            raise HalfMade(error, latents=denoised, row=row + 1) from error
     return noise.kept(state[0])
 
 

@@ -51,6 +51,8 @@ _SPACE = re.compile(r"\s*")
 _QUOTED = re.compile(r'"(?:[^"\\]++|\\.)++"(?=,|\Z)')
 _SIZE = re.compile(r"(\d+)x(\d+)")
 
+INTERRUPTED_KEY = "Interrupted"
+"""Of a half-made picture: after how many of how many evaluations somebody ended it."""
 EXTENSIONS_KEY = "Extensions"
 """Beside A1111's keys: name and version of each extension that had a part in the picture."""
 RECIPE_KEY = "Merge recipe"

@@ -104,6 +104,12 @@ class Job:
         """Whether this is a second pass that makes something anew, and does not only enlarge."""
         return self.hires is not None and self.hires.denoising > 0
 
+    @property
+    def rows(self) -> int:
+        """The U-Net batches of all passes over one batch."""
+        second = self.second
+        return self.table.rows + (second.table.rows if second is not None and second.hires_acts else 0)
+
     def seeds_of(self, number: int) -> tuple[int, int]:
         """Seed and variation seed of picture `number`: each has the next seed, or with variations the next subseed.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from hayate.pipeline.formats import Format, PictureTexts, check_fits, check_form
 from hayate.pipeline.grid import grid_shape, make_grid
 from hayate.pipeline.guards import Guard
 from hayate.pipeline.hooked import Hooked
-from hayate.pipeline.infotext import format_infotext
+from hayate.pipeline.infotext import INTERRUPTED_KEY, format_infotext, order_parameters
 from hayate.pipeline.job import Job
 from hayate.pipeline.names import NameFacts, fill_pattern
 from hayate.pipeline.overlap import Worker
@@ -64,6 +64,8 @@ class Maker:
     """Is shown each picture while it is made."""
     hooked: Hooked | None = None
     """The extensions that act, in place of those that each request asks for; NOBODY where pictures are measured."""
+    half_made: str = "dropped"
+    """One of `stops.HALF_MADE`: what becomes of the batch that a Cancelled ends. Shown only, it goes to `spare`."""
     on_loaded: Callable[[Job], None] = lambda job: None
     """Told what will be made, when the model is there; may raise Cancelled too."""
 
@@ -96,6 +98,7 @@ class Maker:
         making = Making(guard=guard, prepared=prepared, places=places, workspace=workspace)
         making.pattern, making.has_grid, making.keeps_pixels = settings.filename_pattern, self.has_grid, keeps_pixels
         making.previewer = self.previewer
+        making.half_made = self.half_made
         if prepared.job.hooked.of("pictures"):
             making.brush = Brush(
                 job=prepared.job,
@@ -191,6 +194,7 @@ class Making:
     pixels: list[np.ndarray] = field(default_factory=list)
     """The pictures of the grid, or those to be kept."""
     keeps_pixels: bool = False
+    half_made: str = "dropped"
     previewer: Previewer | None = None
     brush: Brush | None = None
     """For extensions that change finished pictures."""
@@ -215,13 +219,14 @@ class Making:
         try:
             with worker:
                 maker.on_loaded(self.job)
-                for batch in text2image(self.guard, self.job, maker.on_row):
+                keeps = self.half_made != "dropped"
+                for batch in text2image(self.guard, self.job, maker.on_row, keeps_half_made=keeps):
                     self._count(batch)
-                    made = retouch(batch, self.job, self.brush)
+                    made = retouch(batch, self.job, self.brush if batch.stopped_at is None else None)
                     about = record(self.job, self._plan(), self._speed(), self._notes())
                     for index, picture in enumerate(made.pictures):
                         worker.put(partial(self._save, batch, index, picture, about))
-                    self.pixels.extend(picture.pixels for picture in made.pictures if self._keeps_all)
+                    self.pixels.extend(picture.pixels for picture in made.pictures if self._keeps_all(batch))
                     if made.stopped is not None:
                         raise made.stopped
         except Cancelled as error:  # what is finished counts
@@ -245,8 +250,7 @@ class Making:
         )
 
     def _count(self, batch: Batch) -> None:
-        second = self.job.second
-        self.rows += self.job.table.rows + (second.table.rows if second is not None and second.hires_acts else 0)
+        self.rows += self.job.rows if batch.stopped_at is None else batch.stopped_at.row
         self.seconds["encode"] += batch.phases.encode_s
         self.seconds["sample"] += batch.phases.sample_s
         self.seconds["decode"] += batch.phases.decode_s
@@ -259,9 +263,8 @@ class Making:
     def _notes(self) -> tuple[str, ...]:
         return (*self.plan.notes, *self.job.notes, *self.guard.notes, *self.job.hooked.told())
 
-    @property
-    def _keeps_all(self) -> bool:
-        return self.has_grid or self.keeps_pixels
+    def _keeps_all(self, batch: Batch) -> bool:
+        return batch.stopped_at is None and (self.has_grid or self.keeps_pixels)
 
     def _speed(self) -> Speed:
         return Speed(
@@ -282,11 +285,15 @@ class Making:
         """One picture as a file; the worker's, which alone counts the seconds of saving."""
         started = time.perf_counter()
         info = describe(self.job, batch.guidance, batch.seeds.index + index, self.files.keys())
+        if batch.stopped_at is not None:
+            stopped = f"{batch.stopped_at.row}/{batch.stopped_at.rows}"
+            info = replace(info, parameters=order_parameters({**info.parameters, INTERRUPTED_KEY: stopped}))
         infotext = format_infotext(made.described(info))
         texts = PictureTexts(parameters=infotext, record=made.recorded(about))
         stem = fill_pattern(self.pattern, self._name_facts(batch.seeds.index + index))
         picture = made.pixels
-        path, is_spare = self._put(lambda target: save_picture(picture, target, stem=stem, texts=texts))
+        aside = self.places.spare if batch.stopped_at is not None and self.half_made == "shown" else None
+        path, is_spare = self._put(lambda target: save_picture(picture, target, stem=stem, texts=texts), aside)
         self.seconds["save"] += time.perf_counter() - started
         return SavedPicture(
             path=path,

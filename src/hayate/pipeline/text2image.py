@@ -16,7 +16,7 @@ from torch.nn import functional
 from hayate.engines.base import Engine
 from hayate.engines.reuse import FeatureReuse
 from hayate.errors import HayateError
-from hayate.pipeline.decode import Batch, Decoder, Sampled, decode_latents
+from hayate.pipeline.decode import Batch, Decoder, Sampled, StoppedAt, decode_half_made, decode_latents
 from hayate.pipeline.denoise import (
     Conditions,
     LatentNoise,
@@ -32,7 +32,7 @@ from hayate.pipeline.guidance import Guidance, build_guidance
 from hayate.pipeline.job import Job, Seeds
 from hayate.pipeline.noise import BatchNoise, NoiseRequest, noise_for
 from hayate.pipeline.pictures import to_pixels
-from hayate.pipeline.stops import Skipped
+from hayate.pipeline.stops import HalfMade, Skipped
 from hayate.pipeline.tiles import PX_PER_LAT
 
 LATENT_MODES = MappingProxyType(
@@ -60,10 +60,11 @@ class Told:
     """The same for the refiner, once it has been told."""
 
 
-def text2image(engine: Engine, job: Job, on_row: StepCallback) -> Iterator[Batch]:
+def text2image(engine: Engine, job: Job, on_row: StepCallback, *, keeps_half_made: bool = False) -> Iterator[Batch]:
     """The pictures of `job`, batch by batch, as they are ready; what was sampled survives what ends the next batch.
 
-    `on_row` may raise Skipped, which gives up the batch, and Cancelled, which ends the job.
+    `on_row` may raise Skipped, which gives up the batch, and Cancelled, which ends the job; with `keeps_half_made` the
+    batch that it ends comes too, as far as it was made.
     Raises: EngineError when a result is not finite in any type, or memory does not suffice for any plan.
     """
     guard = guarded(engine)
@@ -75,16 +76,24 @@ def text2image(engine: Engine, job: Job, on_row: StepCallback) -> Iterator[Batch
     encoded = time.perf_counter()
     try:
         for seeds in job.batches():
+            rows_before = 0
             try:
                 told, latents = sample(guard, job, told, seeds, on_row, image=image, beside=beside)
                 if job.second is not None:
+                    rows_before = job.table.rows
                     told_again, latents = enlarge(guard, job.second, told_again, seeds, on_row, latents=latents)
             except Skipped:
                 lost_s = time.perf_counter() - encoded
                 started, encoded = started + lost_s, encoded + lost_s
                 continue
-            times = {"encode_s": encoded - started, "sample_s": time.perf_counter() - encoded}
-            sampled = Sampled(seeds=seeds, latents=latents, guidance=told.guidance, **times)
+            except HalfMade as ended:
+                if keeps_half_made:
+                    yield from (finish(job, batch) for batch in decoder.rest())
+                    at = StoppedAt(row=rows_before + ended.row, rows=job.rows)
+                    half = replace(_sampled(seeds, ended.latents, told, started, encoded), stopped_at=at)
+                    yield from (finish(job, batch) for batch in decode_half_made(guard, half))
+                raise
+            sampled = _sampled(seeds, latents, told, started, encoded)
             yield from (finish(job, batch) for batch in decoder.put(sampled))
             started = encoded = time.perf_counter()
     except (KeyboardInterrupt, HayateError):
@@ -283,6 +292,17 @@ def latent_noise(job: Job, request: NoiseRequest, image: Tensor | None = None) -
         if asked.fill == "latent noise":
             image = image + BatchNoise(replace(request, subseed_strength=0.0, ensd=0)).first() * mask
     return LatentNoise(first=first * asked.noise_multiplier, draw=draw, image=image, mask=mask)
+
+
+def _sampled(seeds: Seeds, latents: Tensor, told: Told, started: float, encoded: float) -> Sampled:
+    """A batch that leaves the sampler now; its work began at `started`, its sampling at `encoded`."""
+    return Sampled(
+        seeds=seeds,
+        latents=latents,
+        guidance=told.guidance,
+        encode_s=encoded - started,
+        sample_s=time.perf_counter() - encoded,
+    )
 
 
 def _await(latents: Tensor) -> None:

@@ -152,6 +152,24 @@ def find_alike(
     return (*found, *(_alike(group, tuple(parts), digests) for group, parts in shared.items()))
 
 
+def spare_bytes(found: Iterable[Alike]) -> int:
+    """What would be won if of files that are the same only one was kept."""
+    return sum(each.size_bytes * (len(each.paths) - 1) for each in found if each.is_whole)
+
+
+def distinct_files(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Each file once: links to one that is listed already take no space of their own. Links that lead nowhere stay."""
+    found: dict[object, Path] = {}
+    for path in sorted(paths, key=Path.is_symlink):
+        try:
+            status = path.stat()
+        except OSError:
+            found[path] = path
+        else:
+            found.setdefault((status.st_dev, status.st_ino), path)
+    return tuple(sorted(found.values()))
+
+
 def _inner(name: str, config: ModelConfig) -> str:
     prefixes = (UNET_PREFIX, VAE_PREFIX, *(text.prefix for text in config.text))
     return next((name[len(prefix) :] for prefix in prefixes if name.startswith(prefix)), name)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from hayate.jobs.tasks.generate import generate
 from hayate.jobs.tasks.load import load, pour, unload
 from hayate.jobs.tasks.measuring import bench, tune
-from hayate.jobs.tasks.models import convert, merge
+from hayate.jobs.tasks.models import convert, duplicates, merge
 from hayate.jobs.tasks.questions import answer, facts
 from hayate.jobs.tasks.station import Task, Trade
 from hayate.jobs.tasks.upscale import upscale
@@ -20,6 +20,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         "upscale": upscale,
         "merge": merge,
         "convert": convert,
+        "duplicates": duplicates,
         "bench": bench,
         "tune": tune,
         "load": load,

@@ -65,9 +65,10 @@ def making(body: Generate, station: Station) -> Iterator[Making]:
         on_row=meter.row,
         output=None if body.saves_pictures else station.results,
         spare=station.results if body.saves_pictures else None,
+        half_made=body.half_made,
         has_grid=body.wants_grid or body.saves_grid,
         grid_output=settings.outputs_dir if body.saves_grid else station.results,
-        previewer=_previewer(body, station),
+        previewer=_previewer(body, settings, station),
         on_loaded=lambda job: meter.loaded(passes_of(job), job.batch_count),
     )
     yield Making(body=body, settings=settings, asked=asked, maker=maker, meter=meter, station=station)
@@ -110,8 +111,10 @@ def picture_of(saved: SavedPicture, body: Generate) -> Picture:
     )
 
 
-def _previewer(body: Generate, station: Station) -> Previewer | None:
+def _previewer(body: Generate, settings: Settings, station: Station) -> Previewer | None:
+    """Raises: UnknownName, ModelFileError for a file that holds no tiny decoder."""
     if body.preview_every is None:
         return None
     signals = station.signals
-    return Previewer(station.publish, every=body.preview_every, is_wanted=lambda: signals.is_watched)
+    tiny = None if body.preview_vae is None else find_vae(body.preview_vae, settings)
+    return Previewer(station.publish, every=body.preview_every, tiny_vae=tiny, is_wanted=lambda: signals.is_watched)

@@ -1,4 +1,4 @@
-"""Model files made of others: merges and conversions."""
+"""Model files made of others, merges and conversions, and those that are there twice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from hayate.engines.blending import blend_once
-from hayate.jobs.bodies import Convert, Merge
+from hayate.jobs.bodies import Convert, Duplicates, Merge
 from hayate.jobs.meter import Meter
 from hayate.jobs.names import find_registered, find_vae
 from hayate.jobs.records import Result
@@ -17,8 +17,9 @@ from hayate.jobs.tasks.station import Outcome, Station
 from hayate.pipeline.converted import convert_model
 from hayate.settings import Settings
 from hayate.weights.builtin import builtin_model
+from hayate.weights.contents import Alike, distinct_files, find_alike, spare_bytes
 from hayate.weights.convert import Conversion, Ema, Treatment
-from hayate.weights.folders import find_lora
+from hayate.weights.folders import find_lora, model_files
 from hayate.weights.merge_file import Places, dtype_named, write_recipe
 from hayate.weights.read import read_header
 from hayate.weights.recipes import full_recipe
@@ -65,6 +66,34 @@ def convert(body: Convert, station: Station) -> Outcome:
     done = convert_model(source, target, conversion, is_probed=body.dtype == "fp16", on_tensor=on_tensor)
     notes = (*done.lines(), *((f"not tried out: {done.problem}",) if done.problem else ()))
     return Outcome(result=Result(notes=notes, facts=_facts(target, started)))
+
+
+def duplicates(body: Duplicates, station: Station) -> Outcome:
+    """Finds models that hold the same numbers under other names. Raises: Cancelled."""
+    del body
+    folder, meter, started = station.settings.models_dir, station.meter(), time.perf_counter()
+    meter.phase("comparing")
+    paths = distinct_files(model_files(folder))
+    looked = iter(range(len(paths)))
+    found = find_alike(
+        paths, station.settings.cache_dir, lambda path: meter.share(next(looked) / len(paths), "comparing")
+    )
+    facts = {
+        "files": len(paths),
+        "spare_bytes": spare_bytes(found),
+        "groups": [_group(each, folder) for each in found],
+        "seconds": {"total": round(time.perf_counter() - started, 3)},
+    }
+    return Outcome(result=Result(facts=facts))
+
+
+def _group(alike: Alike, folder: Path) -> dict[str, object]:
+    return {
+        "is_whole": alike.is_whole,
+        "parts": list(alike.parts),
+        "size_bytes": alike.size_bytes,
+        "names": [path.relative_to(folder).as_posix() for path in alike.paths],
+    }
 
 
 def places_of(settings: Settings) -> Places:

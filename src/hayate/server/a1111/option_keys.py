@@ -116,6 +116,7 @@ KEPT: Mapping[str, KeptOption] = MappingProxyType(
         "return_grid": KeptOption(True, acts=True),
         "grid_only_if_multiple": KeptOption(True, acts=True),
         "samples_save": KeptOption(True, acts=True),
+        "save_incomplete_images": KeptOption(False, acts=True),
         "grid_save": KeptOption(True, acts=True),
         # What is kept and has no effect: it concerns A1111's page, or what is always so here
         "upcast_attn": KeptOption(False),

@@ -79,6 +79,7 @@ def _body(asked: Generation, request: TextToImage, options: Options, script: Pla
         "saves_pictures": saves,
         "saves_grid": asked.save_images and not asked.do_not_save_grid and options.value("grid_save"),
         "wants_grid": asked.save_images and not asked.do_not_save_grid and options.value("return_grid"),
+        "half_made": "saved" if options.value("save_incomplete_images") else "shown",
         "preview_every": _preview_every(options),
         "script": None if script is None or script.body is None else dict(script.body),
     }

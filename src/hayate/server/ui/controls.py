@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["text", "prompt", "number", "slider", "choice", "combo", "switch", "many", "seed"]
-"""One line of text, a prompt, a number, a number with a slider, one of a list, a text with suggestions, yes or no,
-several of a list, and a seed with its buttons."""
+Kind = Literal["text", "prompt", "number", "slider", "choice", "truth", "combo", "switch", "many", "seed"]
+"""One line of text, a prompt, a number, a number with a slider, one of a list, yes or no or neither, a text with
+suggestions, yes or no, several of a list, and a seed with its buttons."""
 Value = str | float | bool | None
 
 

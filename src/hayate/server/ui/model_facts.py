@@ -17,6 +17,8 @@ class ModelFacts:
     size_px: int | None = None
     """The side that it was trained for, which a job without a size takes."""
     problem: str = ""
+    hint: str = ""
+    """What to do about the problem."""
 
 
 def model_facts(name: str, settings: Settings) -> ModelFacts:
@@ -30,7 +32,7 @@ def model_facts(name: str, settings: Settings) -> ModelFacts:
         header = read_header(path)
         config = detect(header.tensors, header.metadata, source=path.name)
     except HayateError as error:
-        return ModelFacts(problem=str(error))
+        return ModelFacts(problem=error.message, hint=error.hint)
     return ModelFacts(family=config.family.value, size_px=config.native_size_px)
 
 

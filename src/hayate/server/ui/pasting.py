@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from hayate.pipeline.infotext import Infotext
 
 METHODS = ("deepcache", "tome", "s_min_uncond")
-"""Of the approximate methods those that have a control."""
+"""Of the approximate methods those that have a control of the same name."""
+INTERVAL = "guidance_interval"
+"""The one that has two, for its ends."""
 OPEN = MappingProxyType(
     {
         **{f"request.{name}": None for name in ("eta", "sigma_min", "sigma_max", "rho", "refiner", "dtype")},
         **{f"request.seed_resize_from_{side}_px": None for side in "wh"},
-        **{f"asked.{name}": None for name in METHODS},
+        **{f"asked.{name}": None for name in (*METHODS, f"{INTERVAL}.0", f"{INTERVAL}.1")},
         "request.styles": (),
         "script.name": None,
     }
@@ -58,13 +60,13 @@ def fill_from_text(text: str, settings: Settings, record: Mapping[str, Any] | No
     values: dict[str, Any] = {**OPEN, **{f"request.{name}": given[name] for name in given if name != "hires"}}
     methods = {name: value for name, value in _all(pasted.asked).items() if value != _all(Asked())[name]}
     values |= {f"asked.{name}": value for name, value in methods.items() if name in METHODS}
+    values |= {f"asked.{INTERVAL}.{place}": end for place, end in enumerate(methods.get(INTERVAL, ()))}
     hires = pasted.request.hires
     if hires is not None:
         values |= {f"request.hires.{name}": value for name, value in _all(hires).items()}
     for name, value in pasted.start.items():
         values |= _start_values(name, value)
     model, notes = _model(info.parameters, settings)
-    notes += [f"{name.replace('_', ' ')} can be asked for by the API only" for name in methods if name not in METHODS]
     groups = {
         "hires": hires is not None,
         "variation": pasted.request.subseed_strength is not None or pasted.request.seed_resize_from_w_px is not None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hayate.request import BOUNDS, FILLS, RESIZE_MODES
+from hayate.server.ui.computing_controls import ADVANCED, SPEED
 from hayate.server.ui.controls import Control, Group, Kind, Tab
 
 
@@ -121,31 +122,6 @@ DETAILS = Group(
         Control(key="request.dtype", kind="choice", choices=("auto", "fp32", "fp16", "bf16"), empty="default", span=3),
     ),
 )
-SPEED = Group(
-    id="speed",
-    look="folded",
-    controls=(
-        Control(
-            key="asked.promise",
-            kind="choice",
-            choices=("exact", "deterministic", "fast"),
-            empty="default",
-            span=4,
-        ),
-        Control(key="asked.attention", kind="choice", source="attention", empty="default", span=4),
-        Control(
-            key="asked.compile",
-            kind="choice",
-            choices=("off", "default", "reduce-overhead", "max-autotune"),
-            empty="default",
-            span=4,
-        ),
-        Control(key="asked.deepcache", kind="number", low=1, high=10, step=1, empty="no", span=3),
-        Control(key="asked.tome", kind="number", low=0, high=0.75, step=0.05, empty="no", span=3),
-        Control(key="asked.s_min_uncond", kind="number", low=0, high=15, step=0.1, empty="no", span=3),
-        Control(key="asked.vae_tile_px", kind="number", low=64, high=4096, step=8, empty="automatic", span=3),
-    ),
-)
 OUTPUT = Group(
     id="output",
     look="folded",
@@ -153,7 +129,9 @@ OUTPUT = Group(
         Control(key="saves_pictures", kind="switch", default=True, span=4),
         Control(key="wants_grid", kind="switch", default=False, span=4),
         Control(key="saves_grid", kind="switch", default=False, span=4),
+        Control(key="half_made", kind="choice", choices=("shown", "saved", "dropped"), default="shown", span=4),
         Control(key="preview_every", kind="number", default=3, low=1, high=1000, step=1, empty="no", span=4),
+        Control(key="preview_vae", kind="choice", source="vaes", empty="linear", span=4),
     ),
 )
 
@@ -242,7 +220,21 @@ FROM_NOISE = Group(
 
 TXT2IMG = Tab(
     id="txt2img",
-    groups=(PROMPT, STYLES, SAMPLING, SIZE, GUIDANCE, VARIATION, HIRES, REFINER, SPEED, DETAILS, OUTPUT, FROM_NOISE),
+    groups=(
+        PROMPT,
+        STYLES,
+        SAMPLING,
+        SIZE,
+        GUIDANCE,
+        VARIATION,
+        HIRES,
+        REFINER,
+        SPEED,
+        DETAILS,
+        ADVANCED,
+        OUTPUT,
+        FROM_NOISE,
+    ),
 )
 IMG2IMG = Tab(
     id="img2img",
@@ -259,6 +251,7 @@ IMG2IMG = Tab(
         REFINER,
         SPEED,
         replace(DETAILS, controls=(*DETAILS.controls, START_DETAILS)),
+        ADVANCED,
         OUTPUT,
         SCRIPT,
     ),
@@ -273,5 +266,11 @@ NOT_SHOWN = {
     "request.start.extend_px": "four controls, one for each side",
     "request.device": "the server's: its worker has one device",
     "request.extensions": "a group of controls for each extension that has some",
+    "asked.dtype": "the request's own precision",
+    "asked.guidance_interval": "two controls, for its ends",
+    "asked.compile_parts": "what is worth compiling is measured by Tune; else it is a flag of the server",
+    "asked.wished_attention": "what A1111's flags ask for",
+    "asked.is_offload_for_sdxl": "what A1111's --medvram-sdxl asks for",
+    "asked.notes": "what A1111's flags are answered",
 }
-"""Fields of a request without a control of their own, and why."""
+"""Fields of a request, and of how it is computed, without a control of their own, and why."""

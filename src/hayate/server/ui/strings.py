@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from hayate.server.ui.strings_computing import COMPUTING
 from hayate.server.ui.strings_frame import FRAME
 from hayate.server.ui.strings_pictures import PICTURES
 from hayate.server.ui.strings_tools import TOOLS
@@ -12,7 +13,7 @@ from hayate.server.ui.strings_tools import TOOLS
 LANGUAGES = MappingProxyType({"en": "English", "ja": "日本語"})
 """By their codes, as the page's `lang` has them."""
 
-TABLES = (FRAME, PICTURES, TOOLS)
+TABLES = (FRAME, PICTURES, COMPUTING, TOOLS)
 STRINGS: Mapping[str, tuple[str, ...]] = MappingProxyType({key: row for table in TABLES for key, row in table.items()})
 """Every string by its name, in the order of `LANGUAGES`."""
 

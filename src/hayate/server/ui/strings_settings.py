@@ -117,7 +117,7 @@ SETTINGS_STRINGS: dict[str, tuple[str, str]] = {
     "js.settings.saved": ("The settings are saved.", "設定を保存しました。"),
     "js.settings.changed": ("{count} changed", "{count} 件変更"),
     "js.settings.automatic": ("automatic", "自動"),
-    "js.settings.now": ("now {value}", "現在 {value}"),
+    "js.settings.now": ("{value} (default)", "{value} (既定)"),
     **{f"settings.{key}": title for key, title in TITLES.items()},
     **{f"settings.{each.key}.help": (each.doc, JAPANESE.get(each.key, each.doc)) for each in SETTINGS},
 }

@@ -17,7 +17,9 @@ class NewJobBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: str = Field(description="generate, upscale, merge, convert, bench, tune, load or unload", max_length=40)
+    kind: str = Field(
+        description="generate, upscale, merge, convert, duplicates, bench, tune, load or unload", max_length=40
+    )
     body: dict[str, Any] = Field(description="what the kind needs; see docs/decisions/server.md")
     priority: int = Field(default=0, ge=-1000, le=1000, description="the highest goes first")
     client: str = Field(default="", max_length=100, description="what the caller calls itself")

@@ -68,6 +68,11 @@ export function toast(message, hint = "", kind = "info") {
   if (kind !== "error") setTimeout(() => box.remove(), 5000);
 }
 
+/** Takes away what was said to have gone wrong: something new is tried. */
+export function forgetFailures() {
+  for (const box of document.querySelectorAll("#toasts .error")) box.remove();
+}
+
 /** Runs `work`; what goes wrong is shown, and undefined comes back. */
 export async function shown(work) {
   try {

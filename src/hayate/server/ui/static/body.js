@@ -1,6 +1,8 @@
 // From what a form says to the body of a `generate` job.
 
 const AXES = ["x", "y", "z"];
+/** Above every noise level that a model knows. */
+const HIGHEST_SIGMA = 10_000;
 
 /** The body of a job that starts from `start`, or from noise alone. */
 export function bodyOf(values, start) {
@@ -8,6 +10,8 @@ export function bodyOf(values, start) {
   body.request.prompt ??= "";
   if (start) body.request.start = startOf(body.request.start, start);
   else delete body.request.start;
+  const interval = body.asked?.guidance_interval;
+  if (interval) body.asked.guidance_interval = [interval[0] ?? 0, interval[1] ?? HIGHEST_SIGMA];
   body.script = scriptOf(body.script);
   if (!body.script) delete body.script;
   return body;

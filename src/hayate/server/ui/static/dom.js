@@ -45,5 +45,6 @@ export const moment = (iso) => new Date(iso).toLocaleString(document.documentEle
 /** Bytes as people read them. */
 export function bytes(count) {
   if (!Number.isFinite(count)) return "–";
-  return count >= 2 ** 30 ? `${(count / 2 ** 30).toFixed(2)} GiB` : `${(count / 2 ** 20).toFixed(0)} MiB`;
+  const mib = count / 2 ** 20;
+  return count >= 2 ** 30 ? `${(count / 2 ** 30).toFixed(2)} GiB` : `${mib.toFixed(mib < 10 ? 1 : 0)} MiB`;
 }

@@ -29,6 +29,8 @@ export function valueOf(element) {
           : element.value;
     case "choice":
       return element.value === "" ? undefined : element.value;
+    case "truth":
+      return element.value === "" ? undefined : element.value === "true";
     default:
       return element.value === "" && element.dataset.prompt === undefined ? undefined : element.value;
   }
@@ -91,6 +93,7 @@ export function liven(form) {
   for (const range of form.querySelectorAll("input[type=range][data-for]"))
     pair(range, form.querySelector(`#${range.dataset.for}`));
   for (const box of form.querySelectorAll("[data-switch]")) guard(box);
+  for (const list of form.querySelectorAll("details.many")) foldAway(list);
   form.addEventListener("input", () => reveal(form));
   form.addEventListener("change", () => reveal(form));
   reveal(form);
@@ -130,6 +133,19 @@ function guard(box) {
     if (box.checked) panel.querySelector("details").open = true;
   });
   apply();
+}
+
+/** An open list closes by Escape, and when the focus leaves it. */
+function foldAway(list) {
+  list.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !list.open) return;
+    event.preventDefault(); // it would end the running job
+    list.open = false;
+    list.querySelector("summary").focus();
+  });
+  list.addEventListener("focusout", ({ relatedTarget }) => {
+    if (relatedTarget && !list.contains(relatedTarget)) list.open = false;
+  });
 }
 
 /** Shows what depends on another control's value, and hides the rest. */

@@ -82,9 +82,14 @@ export function openLightbox(pictures, place = 0, onChoose = () => {}) {
     place = (place + step + pictures.length) % pictures.length;
     const picture = pictures[place];
     Object.assign(image, { src: picture.url, alt: picture.alt });
-    caption.textContent = `${place + 1} / ${pictures.length} · ${picture.width_px} × ${picture.height_px}`;
+    caption.textContent = `${place + 1} / ${pictures.length}`;
     onChoose(place);
   };
+  image.addEventListener("load", () => {
+    const { naturalWidth: width, naturalHeight: height } = image;
+    image.style.setProperty("--ratio", width / height);
+    caption.textContent = `${place + 1} / ${pictures.length} · ${width} × ${height}`;
+  });
   const zoom = () => dialog.classList.toggle("full");
   const view = document.createElement("div");
   view.className = "view";

@@ -1,6 +1,6 @@
 // A tab that does one job at a time: begins it, shows how far it is, ends it, and finds it again after a reload.
 
-import { call, say, shown, toast } from "./api.js";
+import { call, forgetFailures, say, shown, toast } from "./api.js";
 import { act } from "./dom.js";
 
 /**
@@ -30,6 +30,7 @@ export class JobRunner {
 
   async start() {
     if (this.id) return undefined;
+    forgetFailures();
     const body = await shown(() => this.body());
     if (!body) return undefined;
     const job = await shown(() => call("/v1/jobs", { method: "POST", body: { kind: this.kind, body, client: "page" } }));

@@ -1,6 +1,6 @@
 // Jobs of one tab: handed in, watched, ended. What a reload interrupts is found again.
 
-import { call, shown, toast } from "./api.js";
+import { call, forgetFailures, shown, toast } from "./api.js";
 import { listen } from "./events.js";
 
 const STORE = "hayate.jobs.";
@@ -16,11 +16,13 @@ export class Jobs {
 
   /** Hands a job in; undefined where it was refused, which has been said. */
   async submit(kind, body) {
+    forgetFailures();
+    this.hasOpened = false;
     const record = await shown(() => call("/v1/jobs", { method: "POST", body: { kind, body, client: "page" } }));
     if (!record) return undefined;
     this.#take(record);
     // What happened to it before the answer came was told while nobody here knew the job.
-    if (this.strangers.has(record.id)) await this.#refresh(record.id);
+    if (this.strangers.has(record.id) || this.hasOpened) await this.#refresh(record.id);
     this.strangers.clear();
     return record;
   }
@@ -77,7 +79,10 @@ export class Jobs {
   }
 
   #hear({ kind, job, data }) {
-    if (kind === "open") for (const id of this.ids.keys()) this.#refresh(id);
+    if (kind === "open") {
+      this.hasOpened = true; // what happened before it opened was told to nobody
+      for (const id of this.ids.keys()) this.#refresh(id);
+    }
     if (!this.ids.has(job)) {
       if (job) this.strangers.add(job);
       return;

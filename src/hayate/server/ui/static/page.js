@@ -88,7 +88,7 @@ async function showModel() {
     call(`/ui/model?${new URLSearchParams({ name: control(top, "request.model").value })}`),
   );
   if (!facts) return;
-  if (facts.problem) toast(facts.problem, "", "error");
+  if (facts.problem) toast(facts.problem, facts.hint, "error");
   document.documentElement.dataset.nativeSize = facts.size_px ?? "";
   document.dispatchEvent(new CustomEvent("hayate:model", { detail: facts }));
 }

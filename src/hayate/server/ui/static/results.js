@@ -49,6 +49,11 @@ export class Results {
     document.title = `[${percent}%] ${say("page title")}`;
   }
 
+  /** The job was told to end; what it has by then is still decoded. */
+  ending() {
+    this.part("progress").querySelector("p").textContent = say("interrupting");
+  }
+
   /** What the picture would be by now. */
   preview(url) {
     const image = this.part("preview");
@@ -79,8 +84,6 @@ export class Results {
         infotext: pictures[0]?.infotext ?? "",
         job: record.id,
         isGrid: true,
-        width_px: "",
-        height_px: "",
       });
     this.gallery.hidden = false;
     this.gallery.show(list);
@@ -103,11 +106,12 @@ export class Results {
     open.download = picture.name ?? "";
   }
 
-  #timing({ started_s: from, ended_s: to, notes, facts }) {
+  #timing({ state, started_s: from, ended_s: to, notes, facts }) {
     const parts = Object.entries(facts?.seconds ?? {}).filter(
       ([, value]) => typeof value === "number" && value >= 0.005,
     );
-    const total = say("time taken", { seconds: (to - from).toFixed(2) });
+    const taken = say("time taken", { seconds: (to - from).toFixed(2) });
+    const total = state === "cancelled" ? `${say("interrupted")} · ${taken}` : taken;
     const detail = parts.map(([name, value]) => `${say(`phase.${name}`)} ${value.toFixed(2)}`).join(" · ");
     this.part("time").textContent = detail ? `${total} (${detail})` : total;
     this.part("notes").replaceChildren(...(notes ?? []).map((note) => element("li", note)));

@@ -1,6 +1,8 @@
 // What was painted on a picture: strokes, which can be taken back, on a layer of colours and one that is the mask.
 
-const MASK_COLOUR = "#fff";
+/** A colour that pictures rarely have: white would not be seen on snow. What is sent is white on black all the same. */
+const MASK_COLOUR = "#ff3ea5";
+const MASK_LEVELS = [0xff, 0x3e, 0xa5];
 
 /** Two layers of the size of a picture, and the strokes that made them. */
 export class Strokes {
@@ -102,11 +104,18 @@ export class Strokes {
   /** The mask as a PNG, white on black, or null where nothing is masked. */
   async mask() {
     if (!this.has("mask")) return null;
+    const white = this.#layer();
+    white.drawImage(this.layers.mask.canvas, 0, 0);
+    this.#fill(white, "#fff", "source-in");
     const context = this.#layer();
-    context.fillStyle = "#000";
-    context.fillRect(0, 0, this.width, this.height);
-    context.drawImage(this.layers.mask.canvas, 0, 0);
+    this.#fill(context, "#000");
+    context.drawImage(white.canvas, 0, 0);
     return png(context.canvas);
+  }
+
+  #fill(context, fillStyle, globalCompositeOperation = "source-over") {
+    Object.assign(context, { fillStyle, globalCompositeOperation });
+    context.fillRect(0, 0, this.width, this.height);
   }
 
   /** The picture with the colours on it, as a PNG, or null where nothing was painted. */
@@ -129,7 +138,7 @@ function maskOf(image, width, height) {
   const hasHoles = data.some((value, at) => at % 4 === 3 && value < 255);
   for (let at = 0; at < data.length; at += 4) {
     if (!hasHoles) data[at + 3] = Math.round(0.299 * data[at] + 0.587 * data[at + 1] + 0.114 * data[at + 2]);
-    data.fill(255, at, at + 3);
+    data.set(MASK_LEVELS, at);
   }
   context.putImageData(pixels, 0, 0);
   return canvas;

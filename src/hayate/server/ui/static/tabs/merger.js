@@ -100,9 +100,12 @@ async function describe(merger) {
   const { form } = merger;
   const asked = fieldsOf(merger);
   merger.asked = asked;
+  const isBegun = asked.models.some(Boolean) || asked.loras.length > 0;
+  part(form, "problem").className = isBegun ? "hint" : "quiet";
   let found = { expression: "", problem: "" };
   try {
-    found = { ...(await call("/ui/merge/recipe", { method: "POST", body: asked })), problem: "" };
+    if (isBegun) found = await call("/ui/merge/recipe", { method: "POST", body: asked });
+    found.problem = isBegun ? "" : say("merge.begin");
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     found.problem = error.hint ? `${error.message} (${error.hint})` : error.message;

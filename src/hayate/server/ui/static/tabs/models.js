@@ -6,9 +6,11 @@ import { control, readForm, refreshLists } from "../form.js";
 import { JobRunner } from "../job-runner.js";
 
 export function mount(root, page) {
-  const form = root.querySelector("form");
+  const form = root.querySelector("form[data-tab=models]");
   const runner = new JobRunner(form, page, "convert", { body: () => jobOf(form), ended: (job, isOld) => isOld || ended(root, form, job) });
   runner.resume();
+  const alike = root.querySelector("form[data-tab=duplicates]");
+  new JobRunner(alike, page, "duplicates", { body: () => ({}), ended: (job) => job.state === "done" && showAlike(alike, job.facts) }).resume();
   page.listen(({ kind }) => kind === "done" && !root.hidden && refresh(root));
   refresh(root);
 }
@@ -45,6 +47,15 @@ function looker(root, model) {
   if (!model.is_pickled && model.problem) return "";
   const [text, work] = model.is_pickled ? [say("models.scan"), () => scan(root, model)] : [say("models.inspect"), () => inspect(root, model)];
   return make("button", { type: "button", className: "small", "aria-label": `${text}: ${model.name}`, onclick: () => shown(work) }, text);
+}
+
+/** Files that hold the same numbers, and what one of each would save. */
+function showAlike(form, { files, spare_bytes: spare, groups }) {
+  const said = spare ? say("duplicates.spare", { files, size: bytes(spare) }) : say("duplicates.none", { files });
+  const shared = ({ is_whole: isWhole, parts }) => (isWhole ? say("duplicates.whole") : parts.map((each) => say(`duplicates.${each}`)).join(", "));
+  const rows = groups.map((group) => [shared(group), bytes(group.size_bytes), make("ul", { className: "notes" }, ...group.names.map((name) => make("li", {}, name)))]);
+  const titles = [say("duplicates.same"), say("models.size"), say("duplicates.files")];
+  part(form, "duplicates").replaceChildren(make("p", {}, said), ...(rows.length ? [table(titles, rows)] : []));
 }
 
 /** What a pickled file would import and call. */

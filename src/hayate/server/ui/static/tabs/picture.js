@@ -58,6 +58,7 @@ export class PictureTab {
   /** Ends the running job, and the wish for more of it. */
   interrupt() {
     this.#forever.setAttribute("aria-pressed", "false");
+    if (this.jobs.running) this.results.ending();
     return this.jobs.interrupt();
   }
 
@@ -168,6 +169,7 @@ export class PictureTab {
 
   #onEnded(record) {
     this.results.show(record);
+    if (record.state === "cancelled" && !record.pictures.length) toast(say("interrupted"));
     sessionStorage.setItem(this.#shown, record.id);
     const wantsMore = this.#forever.getAttribute("aria-pressed") === "true";
     if (wantsMore && record.state === "done" && !this.jobs.count) this.generate();

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -74,6 +74,7 @@ def test_a_range_begins_at_one_end_and_never_passes_the_other(first: int, last: 
     assert values == list(range(first, last + (1 if last >= first else -1), step if last >= first else -step))
 
 
+@example(text=",", title="Attention")
 @given(text=st.text(max_size=40), title=st.sampled_from(sorted(AXES)))
 def test_any_text_is_an_axis_or_an_error_with_a_hint(text: str, title: str) -> None:
     try:

@@ -70,9 +70,9 @@ def parse_axis(text: str | None) -> Axis:
         return NOTHING
     name, is_given, values = text.partition("=")
     title, kind, make = find_axis(name.strip())
-    if not is_given or not values.strip():
+    parts = _split(values) if is_given else []
+    if not parts:
         raise UsageError(f"the axis {title} has no values", hint=f'write "{title}=…", such as "Steps=10,20,30"')
-    parts = _split(values)
     if kind is _permutation:
         found = [", ".join(each) for each in itertools.islice(itertools.permutations(parts), MAX_VALUES + 1)]
     else:

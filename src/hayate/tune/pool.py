@@ -94,8 +94,9 @@ class Worker:
         timer = threading.Timer(limit_s, stop)
         timer.start()
         try:
-            process.stdin.write(json.dumps(asdict(task)) + "\n")
-            process.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):  # what it said before it ended counts
+                process.stdin.write(json.dumps(asdict(task)) + "\n")
+                process.stdin.flush()
             line = process.stdout.readline()
         except OSError:
             line = ""

@@ -88,8 +88,12 @@ def test_a_disk_that_is_full_leaves_nothing_of_any_command(folder: Path, tmp_pat
 
 
 def started(*words: str) -> subprocess.Popen[str]:
-    """The command in a group of its own, as a shell starts it, so that Ctrl-C reaches all its processes."""
-    code = f"import sys; from hayate.cli.main import main; sys.exit(main({list(words)!r}))"
+    """The command in a group of its own, as a shell starts it, so that Ctrl-C reaches all its processes.
+
+    What runs these tests in the background may have told them to pass over Ctrl-C, which children inherit.
+    """
+    listens = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{listens}; import sys; from hayate.cli.main import main; sys.exit(main({list(words)!r}))"
     return subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,

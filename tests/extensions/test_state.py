@@ -71,6 +71,14 @@ def test_times_of_others_stay(tmp_path: Path) -> None:
     assert StateFile(tmp_path).last_times()["a"].hook_s == 2.0
 
 
+def test_a_process_that_measured_nothing_adds_only_why(tmp_path: Path) -> None:
+    """As the server, which is told of what failed in its worker."""
+    file = StateFile(tmp_path)
+    file.keep_times({"a": LastTime(at_s=1.0, import_s=15.0)})
+    file.keep_times({"a": LastTime(at_s=2.0, problem="it hung")})
+    assert file.last_times()["a"] == LastTime(at_s=1.0, import_s=15.0, problem="it hung")
+
+
 def test_a_write_that_fails_leaves_what_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = StateFile(tmp_path)
     file.write(State(disabled=frozenset({"a"})))

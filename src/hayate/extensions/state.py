@@ -100,8 +100,12 @@ class StateFile:
             return {}
 
     def keep_times(self, times: Mapping[str, LastTime]) -> None:
-        """Adds to what is remembered. Raises: OutputError."""
-        known = {**self.last_times(), **times}
+        """Adds to what is remembered; where nothing was measured, what was measured before stays. Raises: OutputError."""
+        known = self.last_times()
+        for name, each in times.items():
+            before = known.get(name)
+            was_used = each.import_s or each.calls
+            known[name] = each if before is None or was_used else replace(before, problem=each.problem)
         self._replace(self.folder / TIMES_FILE, {name: asdict(each) for name, each in sorted(known.items())})
 
     def _object(self, path: Path) -> dict[str, Any]:

@@ -100,7 +100,10 @@ class StateFile:
             return {}
 
     def keep_times(self, times: Mapping[str, LastTime]) -> None:
-        """Adds to what is remembered; where nothing was measured, what was measured before stays. Raises: OutputError."""
+        """Adds to what is remembered; where nothing was measured, what was measured before stays.
+
+        Raises: OutputError.
+        """
         known = self.last_times()
         for name, each in times.items():
             before = known.get(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hayate.extensions.current import built_in_session, current
@@ -32,13 +32,13 @@ def hand_over() -> str:
     session = current()
     if session.folder is None or session.state is None:
         return ""
-    handed = {
-        "folder": str(session.folder.absolute()),
-        "data_dir": str(session.state.folder.absolute()),
-        "limit_s": session.limit_s,
-        "names": [each.name for each in session.standings if each.acts],
-    }
-    return json.dumps(handed)
+    handed = Handed(
+        folder=str(session.folder.absolute()),
+        data_dir=str(session.state.folder.absolute()),
+        limit_s=session.limit_s,
+        names=tuple(each.name for each in session.standings if each.acts),
+    )
+    return json.dumps(asdict(handed))
 
 
 def take_over(word: str) -> Session:

@@ -135,9 +135,7 @@ class Session:
 
         Raises: Crashed where that fails or takes too long.
         """
-        if hook.owner.problem:
-            raise Crashed(hook.owner.name, hook.owner.problem)
-        if self._lacks_packages(hook):
+        if hook.owner.problem or self._lacks_packages(hook):
             raise Crashed(hook.owner.name, hook.owner.problem)
         job = self._import_of(hook)
         if hook.owner.found.origin is Origin.BUILT_IN:

@@ -76,7 +76,7 @@ def test_a_torch_that_moved_from_its_pin_is_a_new_environment() -> None:
 def test_hayate_is_called_so_also_behind_another_program() -> None:
     many = Processor(model="EPYC", cores=64, threads=128, usable_threads=128, numa_nodes=4)
     said = command("NUMA nodes", machine(python=OWN, cards=(), processor=many))
-    assert said == "numactl --cpunodebind=0 --membind=0 python3 ~/hayate/launch.py bench run"
+    assert said == "numactl --cpunodebind=0 --membind=0 python3 ~/hayate/launch.py bench quick"
 
 
 def test_hayate_is_called_as_it_can_be_called() -> None:

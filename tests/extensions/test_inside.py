@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -135,26 +136,51 @@ def test_whoever_is_in_no_hook_is_left_in_peace(hook: Hook) -> None:
     assert sum(range(100_000)) == 4_999_950_000
 
 
-def test_an_exception_never_comes_after_the_hook_has_left(hook: Hook) -> None:
-    """Stops at any moment of short visits: each ends whole or stopped, and nothing is thrown between two of them."""
-    inside, ends_s = Inside(), time.monotonic() + 2.0
-    outcomes: list[bool] = []
+def test_a_visit_is_over_wherever_the_exception_reaches_it(hook: Hook) -> None:
+    """At every place of a visit where one can come, another thread stops what runs: nothing is left of it, or follows.
 
-    def visits(begun: Callable[[], Running]) -> str:
+    CPython looks for exceptions of other threads at a function's start and after a call of C.
+    """
+    places, outcome, is_over = 0, "", False
+    while not is_over:
+        inside, outcome, is_over = visited(hook, stopped_at=places)
+        assert outcome in ("whole", "stopped")
+        assert inside.stuck() == ()
+        assert inside.run(hook, lambda: 3) == 3
+        places += 1
+    assert outcome == "whole"
+    assert places > 10
+
+
+def visited(hook: Hook, *, stopped_at: int) -> tuple[Inside, str, bool]:
+    """What a visit gives that is stopped at one of its places, and whether it has fewer."""
+    inside, left = Inside(), stopped_at
+    stopper = threading.Thread(target=inside.stop)
+
+    def look(_: FrameType, event: str, __: object) -> None:
+        nonlocal left
+        if event in ("call", "c_return"):
+            if left == 0:
+                stopper.start()
+                stopper.join(0.01)  # not for ever: it waits where the visit holds the lock
+            left -= 1
+
+    def visit(begun: Callable[[], Running]) -> str:
         begun().is_inside.set()
-        while time.monotonic() < ends_s:
-            try:
-                outcomes.append(inside.run(hook, lambda: len(str(10**200))) == 201)
-            except Stopped:
-                outcomes.append(False)
-        return "went on to its end"
+        sys.setprofile(look)
+        try:
+            assert inside.run(hook, lambda: len(str(10**200)) == 201)
+            outcome = "whole"
+        except Stopped:
+            outcome = "stopped"
+        sys.setprofile(None)
+        return outcome
 
-    running = started(visits)
-    while time.monotonic() < ends_s:
-        inside.stop()
-    assert running.ended() == "went on to its end"
-    assert True in outcomes
-    assert inside.stuck() == ()
+    outcome = str(started(visit).ended())
+    if is_over := stopper.ident is None:
+        stopper.start()
+    stopper.join(PATIENCE_S)
+    return inside, outcome, is_over
 
 
 def test_a_hook_may_ask_whether_its_job_was_cancelled() -> None:

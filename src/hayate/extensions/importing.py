@@ -81,6 +81,14 @@ class Import:
         self._done.set()
 
     def _run(self) -> None:
+        try:
+            self._import()
+        except Abandoned:  # came when the import had just ended
+            pass
+        finally:
+            self._done.set()
+
+    def _import(self) -> None:
         started = time.perf_counter()
         try:
             with captured(self._log):
@@ -93,7 +101,6 @@ class Import:
                 self.found = found
         if not self.problem or self.found is None:
             self.seconds = self.seconds or time.perf_counter() - started
-        self._done.set()
 
     def _abandon(self) -> None:
         """Ends the thread at its next line of Python; one that never comes to it stays, and harms nobody."""

@@ -38,15 +38,17 @@ class Inside:
 
         Raises: Stopped, where `stop` has ended it.
         """
-        depth = self._enter(hook)
+        thread = threading.get_ident()
+        depth = len(self._visits.get(thread, ()))
+        # An exception of another thread's may come from the middle of entering to the middle of leaving.
         try:
-            # Twice, for an exception of another thread's may come in the middle of leaving; none comes after it.
             try:
+                self._enter(thread, hook)
                 return work()
             finally:
-                self._leave(depth)
+                self._leave(thread, depth)
         finally:
-            self._leave(depth)
+            self._leave(thread, depth)  # the first one was left where it had come to; none comes after that
 
     def ours(self, work: Callable[..., Result], *words: object) -> Result:
         """`work`, which is ours, wherever it is called: nothing is thrown into it."""
@@ -75,30 +77,39 @@ class Inside:
         if self._is_cancelled:
             raise Cancelled("the job was cancelled", hint="what was finished is kept")
 
-    def _enter(self, hook: Hook | None) -> int:
+    def _enter(self, thread: int, hook: Hook | None) -> None:
         with self._lock:
-            visits = self._visits.setdefault(threading.get_ident(), [])
-            visits.append(_Visit(hook=hook))
-            return len(visits) - 1
+            self._visits.setdefault(thread, []).append(_Visit(hook=hook))
 
-    def _leave(self, depth: int) -> None:
-        """Ends the visits from a depth on, and takes back what was thrown and has not come yet."""
-        thread = threading.get_ident()
+    def _leave(self, thread: int, depth: int) -> None:
+        """Ends the visits from a depth on, with what was thrown into them and has not come yet."""
         with self._lock:
             visits = self._visits.get(thread, [])
             if any(visit.is_stopped for visit in visits[depth:]):
-                throw(thread, None)
+                self._take(thread)
             del visits[depth:]
             if not visits:
                 self._visits.pop(thread, None)
 
+    def _take(self, thread: int) -> None:
+        """Receives here what may be on its way to this thread.
 
-def throw(thread: int, kind: type[BaseException] | None) -> None:
-    """Raises an exception in another thread at its next line of Python; None takes back one that is on its way."""
+        Thrown once more, which takes the place of one that has not come: CPython 3.11 can also take it back, but looks
+        for it at every call from then on, and never gets past the first one that is traced.
+        """
+        try:
+            throw(thread, Stopped)
+            while True:
+                pass
+        except Stopped:
+            pass
+
+
+def throw(thread: int, kind: type[BaseException]) -> None:
+    """Raises an exception in a thread at its next line of Python, in place of one that has not come yet."""
     import ctypes  # only now: nobody else needs it
 
-    error = None if kind is None else ctypes.py_object(kind)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(kind))
 
 
 inside = Inside()

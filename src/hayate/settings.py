@@ -30,6 +30,13 @@ class Setting:
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
+    is_for_start: bool = False
+    """Whether it acts where a program is started, and nowhere else."""
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether nobody changes it from outside, for a job or for good."""
+        return self.kind == "path" or self.is_for_start
 
 
 SETTINGS = (
@@ -85,6 +92,13 @@ SETTINGS = (
     Setting("cache_dir", "path", None, "Hashes and prepared artefacts; by default the user's cache folder."),
     Setting("data_dir", "path", None, "Measurements and tuned profiles; by default the user's data folder."),
     Setting("device", "text", "auto", "What computes: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`."),
+    Setting(
+        "devices",
+        "text",
+        None,
+        "The server's workers, one per device, such as `cuda:0,cuda:1`; by default one, on `device`.",
+        is_for_start=True,
+    ),
     Setting("dtype", "text", "auto", "What the networks compute in.", choices=("auto", "fp32", "fp16", "bf16")),
     Setting("attention", "text", "auto", "The attention backend, as `hayate plan` names them; `auto` is the fastest."),
     Setting(
@@ -194,6 +208,7 @@ class Settings:
     cache_dir: Path
     data_dir: Path
     device: str
+    devices: str | None
     dtype: str
     attention: str
     compile: str
@@ -250,14 +265,18 @@ def given_keys(environment: Mapping[str, str] | None = None, *, file: Path | Non
 def changed_settings(settings: Settings, changes: Mapping[str, Any], *, allows_paths: bool = True) -> Settings:
     """The same with some values changed; None changes nothing.
 
-    Without `allows_paths` the settings that are paths stay as they are: a server's callers may not move them.
+    Without `allows_paths`, for a server's callers, those that are fixed stay as they are, and so does the device of
+    workers that have one each.
     Raises: UsageError, UnknownName.
     """
     checked: dict[str, Any] = {}
     for key, value in changes.items():
         setting = _known(key)
-        if setting.kind == "path" and not allows_paths:
-            hint = f"the settings file, {PREFIX}{key.upper()} or a flag at the start says where that is"
+        is_workers = key == "device" and settings.devices is not None and value is not None
+        if (setting.is_fixed or is_workers) and not allows_paths:
+            hint = (
+                f"the settings file, {PREFIX}{'DEVICES' if is_workers else key.upper()} or a flag at the start says it"
+            )
             raise UsageError(f"the setting {key} can't be changed from here", hint=hint)
         if value is not None:
             checked[key] = _check(setting, value, f"the setting {key}")

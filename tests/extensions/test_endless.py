@@ -56,7 +56,7 @@ def test_a_hook_without_end_ends_with_its_job_and_is_left_out(tmp_path: Path, na
         desk.start()
         try:
             first = await cancelled(desk, tmp_path / "data" / "extensions" / f"{name}.log")
-            return first, await asyncio.wait_for(desk.wait(desk.submit(wish(4)).id), 120), desk.worker().restarts
+            return first, await asyncio.wait_for(desk.wait(desk.submit(wish(4)).id), 120), desk.workers()[0].restarts
         finally:
             await desk.close(0)
 

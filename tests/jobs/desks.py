@@ -16,9 +16,9 @@ from tests.jobs.light_worker import COMMAND
 PATIENCE_S = 30.0
 
 
-def settings_in(folder: Path) -> Settings:
+def settings_in(folder: Path, **more: Any) -> Settings:
     places = {"data_dir": "data", "outputs_dir": "out", "models_dir": "models", "cache_dir": "cache"}
-    return load_settings({key: folder / name for key, name in places.items()}, environment={})
+    return load_settings({**{key: folder / name for key, name in places.items()}, **more}, environment={})
 
 
 def wish(prompt: str = "a", *, key: str | None = None, saves: bool = True, priority: int = 0, **request: Any) -> NewJob:
@@ -28,10 +28,10 @@ def wish(prompt: str = "a", *, key: str | None = None, saves: bool = True, prior
 
 @asynccontextmanager
 async def opened(
-    folder: Path, *, command: Sequence[str] = COMMAND, grace_s: float = 0.0, **more: Any
+    folder: Path, *, command: Sequence[str] = COMMAND, grace_s: float = 0.0, devices: str | None = None, **more: Any
 ) -> AsyncIterator[LocalDesk]:
     """A desk that is started, and closed at the end."""
-    desk = LocalDesk(settings_in(folder), command=command, **more)
+    desk = LocalDesk(settings_in(folder, devices=devices), command=command, **more)
     desk.start()
     try:
         yield desk

@@ -1,7 +1,8 @@
 """The real worker with a trade that needs no torch: pictures of one colour, and jobs that misbehave when they are told.
 
 The prompt says what happens: `slow` takes steps of 20 ms, `poison` ends the process, `poison once` does so in the
-first attempt, `broken` raises what nobody foresaw, `wrong` what is foreseen, `loud` prints on every standard output.
+first attempt, `broken` raises what nobody foresaw, `wrong` what is foreseen, `loud` prints on every standard output,
+`left out` gives up the extension `lent`, and every picture's notes name the extensions that are given up.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from typing import Any
 import numpy as np
 
 from hayate.errors import Cancelled, EngineError
+from hayate.extensions.current import current
 from hayate.flags import given
 from hayate.jobs import worker
+from hayate.jobs.bodies import Unload
 from hayate.jobs.generate import Generate
 from hayate.jobs.meter import Meter
 from hayate.jobs.records import Picture, Result
@@ -46,7 +49,8 @@ def generate(body: Generate, station: Station) -> Outcome:
         pictures.append(saved(body, station, (request.seed or 0) + number))
         if station.signals.is_watched:
             station.show("AAAA")
-    return Outcome(result=Result(pictures=tuple(pictures)), is_stopped=is_stopped, model="light [0000]")
+    notes = tuple(current().failed())
+    return Outcome(result=Result(pictures=tuple(pictures), notes=notes), is_stopped=is_stopped, model="light [0000]")
 
 
 def misbehave(prompt: str, station: Station) -> None:
@@ -59,6 +63,8 @@ def misbehave(prompt: str, station: Station) -> None:
         raise ZeroDivisionError("nobody foresaw this\nand there is more")
     if prompt == "wrong":
         raise EngineError("the picture is not finite", hint="try another")
+    if prompt == "left out":
+        current().leave_out({"lent": "it failed"})
     if prompt == "loud":
         print("not a message")
         subprocess.run(["/bin/echo", "nor is this"], check=False)
@@ -68,6 +74,11 @@ def steps(meter: Meter, rows: int, row_s: float) -> None:
     for row in range(1, rows + 1):
         time.sleep(row_s)
         meter.row(row, rows)
+
+
+def unload(body: Unload, station: Station) -> Outcome:
+    del body, station
+    return Outcome(result=Result(), model="")
 
 
 def saved(body: Generate, station: Station, seed: int) -> Picture:
@@ -104,9 +115,9 @@ def learn() -> Trade:
         return {"question": ask.question, **ask.arguments}
 
     return Trade(
-        tasks={"generate": generate},
+        tasks={"generate": generate, "unload": unload},
         open_workspace=lambda settings: contextlib.nullcontext(Nothing()),  # pyright: ignore[reportArgumentType]
-        facts=lambda settings: {"torch": "none"},
+        facts=lambda settings: {"torch": "none", "threads": settings.threads},
         pour=lambda model, vae, settings, workspace: f"{model} [0000]",
         answer=answer,
     )

@@ -26,16 +26,16 @@ def test_the_first_life_has_the_newest_pictures_model_and_later_lives_none(tmp_p
 
     async def main() -> None:
         async with opened(tmp_path) as desk:
-            await until(lambda: desk.worker().phase is WorkerPhase.IDLE, "the worker is idle")
-            assert desk.worker().model == ""
+            await until(lambda: desk.workers()[0].phase is WorkerPhase.IDLE, "the worker is idle")
+            assert desk.workers()[0].model == ""
             await ended(desk, desk.submit(wish()))
         async with opened(tmp_path) as desk:
-            await until(lambda: desk.worker().phase is WorkerPhase.IDLE, "the worker is idle")
-            assert desk.worker().model == "built-in [0000]"
-            assert "load" in desk.worker().seconds
+            await until(lambda: desk.workers()[0].phase is WorkerPhase.IDLE, "the worker is idle")
+            assert desk.workers()[0].model == "built-in [0000]"
+            assert "load" in desk.workers()[0].seconds
             await ended(desk, desk.submit(wish("poison")))
-            await until(lambda: desk.worker().phase is WorkerPhase.IDLE, "the worker is idle again")
-            assert desk.worker().model == ""
+            await until(lambda: desk.workers()[0].phase is WorkerPhase.IDLE, "the worker is idle again")
+            assert desk.workers()[0].model == ""
 
     asyncio.run(main())
 
@@ -43,7 +43,7 @@ def test_the_first_life_has_the_newest_pictures_model_and_later_lives_none(tmp_p
 def test_a_model_that_was_asked_for_goes_first(tmp_path: Path) -> None:
     async def main() -> None:
         async with opened(tmp_path, model="mine.safetensors") as desk:
-            await until(lambda: desk.worker().phase is WorkerPhase.IDLE, "the worker is idle")
-            assert desk.worker().model == "mine.safetensors [0000]"
+            await until(lambda: desk.workers()[0].phase is WorkerPhase.IDLE, "the worker is idle")
+            assert desk.workers()[0].model == "mine.safetensors [0000]"
 
     asyncio.run(main())

@@ -54,8 +54,8 @@ def test_closing_without_grace_puts_the_job_back_uncounted(tmp_path: Path) -> No
 def test_the_worker_ends_with_its_server(tmp_path: Path) -> None:
     async def main() -> int:
         async with opened(tmp_path) as desk:
-            await until(lambda: desk.worker().pid is not None, "the worker is there")
-            pid = desk.worker().pid
+            await until(lambda: desk.workers()[0].pid is not None, "the worker is there")
+            pid = desk.workers()[0].pid
             assert pid is not None
             return pid
 
@@ -69,7 +69,7 @@ def test_a_stop_that_reaches_the_worker_too_ends_no_job(tmp_path: Path) -> None:
         async with opened(tmp_path, grace_s=20) as desk:
             job = desk.submit(wish("slow", steps=30))
             await until(lambda: (found := desk.progress()) is not None and found.row > 1, "it runs")
-            pid = desk.worker().pid
+            pid = desk.workers()[0].pid
             assert pid is not None
             for name in (signal.SIGTERM, signal.SIGINT):
                 os.kill(pid, name)

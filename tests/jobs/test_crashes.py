@@ -43,7 +43,7 @@ def test_a_job_whose_worker_crashed_once_is_done_all_the_same(tmp_path: Path) ->
             assert (record.state, record.attempt) == (State.DONE, 2)
             assert kinds == ["queued", "started", "queued", "started", "done"]
             assert len(desk.pictures()) == 1
-            assert desk.worker().restarts == 1
+            assert desk.workers()[0].restarts == 1
 
     asyncio.run(main())
 
@@ -89,7 +89,7 @@ def test_a_disk_that_is_full_for_a_while_loses_no_result(tmp_path: Path, monkeyp
         def __getattr__(self, name: str) -> object:
             return getattr(self._real, name)
 
-    monkeypatch.setattr("hayate.jobs.local.TRY_AGAIN_S", 0.05)
+    monkeypatch.setattr("hayate.jobs.crew.TRY_AGAIN_S", 0.05)
 
     async def main() -> None:
         async with opened(tmp_path) as desk:
@@ -112,8 +112,8 @@ def test_a_worker_that_can_not_be_started_is_said_and_tried_again(tmp_path: Path
     async def main() -> None:
         async with opened(tmp_path, command=("/nowhere/python",)) as desk:
             job = desk.submit(wish())
-            await until(lambda: "can't be started" in str(desk.worker().facts.get("problem")), "it is said")
-            assert desk.worker().phase is WorkerPhase.DOWN
+            await until(lambda: "can't be started" in str(desk.workers()[0].facts.get("problem")), "it is said")
+            assert desk.workers()[0].phase is WorkerPhase.DOWN
             assert desk.job(job.id).state is State.QUEUED
             with pytest.raises(WorkerAway):
                 await desk.ask("plan")

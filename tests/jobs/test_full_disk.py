@@ -48,11 +48,11 @@ def test_a_disk_that_takes_no_picture_costs_none(tmp_path: Path, outputs: Path, 
             assert not picture.is_saved
             results = settings_in(tmp_path).data_dir / "server" / "results" / first.id
             assert [each.name for each in results.iterdir()] == [Path(picture.path).name]
-            assert list(Path(f"/proc/{desk.worker().pid}/root{outputs}").iterdir()) == []
+            assert list(Path(f"/proc/{desk.workers()[0].pid}/root{outputs}").iterdir()) == []
             again = await made(desk, width_px=128, height_px=128)
             assert again.state is State.DONE
             assert np.array_equal(pixels(again), pixels(first))
-            assert desk.worker().restarts == 0
+            assert desk.workers()[0].restarts == 0
 
     asyncio.run(main())
 
@@ -72,6 +72,6 @@ def test_no_room_anywhere_is_one_line_and_leaves_no_stub(tmp_path: Path) -> None
             assert len(list(settings.outputs_dir.iterdir())) == 1
             assert not list((settings.data_dir / "server" / "results" / failed.id).glob("*"))
             assert np.array_equal(pixels(await made(desk)), pixels(before))
-            assert desk.worker().restarts == 0
+            assert desk.workers()[0].restarts == 0
 
     asyncio.run(main())

@@ -47,8 +47,8 @@ def test_jobs_are_done_in_order_and_tell_of_it(tmp_path: Path) -> None:
             assert kinds[-1] == "done"
             assert "progress" in kinds
             assert [picture.picture.seed for picture in desk.pictures()] == [3, 2, 4, 1]
-            await until(lambda: desk.worker().phase is WorkerPhase.IDLE, "it is idle")
-            state = desk.worker()
+            await until(lambda: desk.workers()[0].phase is WorkerPhase.IDLE, "it is idle")
+            state = desk.workers()[0]
             assert (state.phase, state.restarts, state.facts["torch"]) == (WorkerPhase.IDLE, 0, "none")
             assert desk.progress() is None
 
@@ -81,7 +81,7 @@ def test_errors_are_told_and_the_next_job_works(tmp_path: Path) -> None:
             assert "there is more" in log
             assert log.count("cleared") == 1
             assert good.state is State.DONE
-            assert desk.worker().restarts == 0
+            assert desk.workers()[0].restarts == 0
 
     asyncio.run(main())
 
@@ -130,7 +130,7 @@ def test_a_cancelled_job_keeps_what_was_finished_and_a_skipped_batch_is_left_out
 def test_a_cancel_at_any_moment_ends_the_job_once(tmp_path: Path) -> None:
     async def main() -> None:
         async with opened(tmp_path) as desk:
-            await until(lambda: desk.worker().phase is WorkerPhase.IDLE, "the worker is there")
+            await until(lambda: desk.workers()[0].phase is WorkerPhase.IDLE, "the worker is there")
             for wait_s in (0, 0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05):
                 job = desk.submit(wish("slow", steps=2))
                 await asyncio.sleep(wait_s)
@@ -167,7 +167,7 @@ def test_previews_are_made_while_somebody_looks_and_not_else(tmp_path: Path) -> 
         async with opened(tmp_path) as desk:
             job = desk.submit(wish("slow", steps=5, batch_count=2))
             await ended(desk, job)
-            assert desk._previews == 0
+            assert "preview" not in [event.kind async for event in desk.events(job.id, after=0, watches=False)]
             job = desk.submit(wish("slow", steps=5, batch_count=2))
             kinds = [event.kind async for event in desk.events(job.id, after=0)]
             assert kinds.count("preview") == 2

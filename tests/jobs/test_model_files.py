@@ -41,7 +41,7 @@ def test_a_broken_model_is_listed_as_that_and_the_loaded_one_stays(tmp_path: Pat
             problems = {entry.name.partition(".")[0]: entry.problem or "" for entry in list_models(models)}
             assert all(words in problems[name] for name, (_, words) in BROKEN.items())
             assert "1 loaded" in await evidence(desk, "checkpoints cache")
-            assert desk.worker().restarts == 0
+            assert desk.workers()[0].restarts == 0
 
     asyncio.run(main())
 

@@ -34,6 +34,6 @@ def test_a_shortage_of_memory_costs_a_retry_or_the_job_and_nothing_afterwards(tm
             assert "tiles" in notes(mended)
             assert np.array_equal(pixels(mended), tiled)
             assert np.array_equal(pixels(await made(desk)), before)
-            assert desk.worker().restarts == 0
+            assert desk.workers()[0].restarts == 0
 
     asyncio.run(main())

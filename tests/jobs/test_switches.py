@@ -29,12 +29,12 @@ def test_fifty_switches_leave_the_workers_memory_as_it_is(tmp_path: Path) -> Non
                 if turn % 5 == 0:  # a picture of each of them in turn
                     picture = pixels(await made(desk, model=name))
                     assert np.array_equal(picture, first.setdefault(name, picture))
-                pid = desk.worker().pid
+                pid = desk.workers()[0].pid
                 assert pid is not None
                 resident.append(psutil.Process(pid).memory_info().rss)
             assert max(resident[WARM_UP:]) <= 1.05 * resident[WARM_UP - 1]
             assert not np.array_equal(first["tiny"], first["other"])
             assert f"{SWITCHES} switches" in await evidence(desk, "switch")
-            assert desk.worker().restarts == 0
+            assert desk.workers()[0].restarts == 0
 
     asyncio.run(main())

@@ -20,7 +20,7 @@ def test_from_the_start_to_the_end(tmp_path: Path) -> None:
         async with opened(tmp_path, command=COMMAND, model="built-in") as desk:
             small = {"steps": 2, "width_px": 64, "height_px": 64}
             job = desk.submit(wish("a red sun", **small))  # before there is a worker
-            assert desk.worker().phase is not WorkerPhase.IDLE
+            assert desk.workers()[0].phase is not WorkerPhase.IDLE
             record = await asyncio.wait_for(desk.wait(job.id), 60)
             assert record.failure is None
             assert record.result is not None
@@ -30,8 +30,8 @@ def test_from_the_start_to_the_end(tmp_path: Path) -> None:
                 np.asarray(Image.open(path)) for path in (record.result.pictures[0].path, expected.pictures[0].path)
             )
             assert np.array_equal(made, wanted)
-            await until(lambda: desk.worker().phase is WorkerPhase.IDLE, "it is idle")
-            state = desk.worker()
+            await until(lambda: desk.workers()[0].phase is WorkerPhase.IDLE, "it is idle")
+            state = desk.workers()[0]
             assert state.model.startswith("hayate-landscapes [")
             assert {"import", "load"} <= set(state.seconds)
             long = desk.submit(wish("a lake", steps=900))

@@ -160,11 +160,11 @@ class FakeDesk:
         for number in range(0):
             yield Event(number=number, job="", kind="", data={})
 
-    def progress(self) -> Progress | None:
-        return self.now
+    def progress(self, job: str | None = None) -> Progress | None:
+        return self.now if self.now is not None and job in (None, self.now.job) else None
 
-    def worker(self) -> WorkerState:
-        return self.worker_state
+    def workers(self) -> Sequence[WorkerState]:
+        return (self.worker_state,)
 
     async def ask(self, question: str, /, **arguments: Any) -> Mapping[str, Any]:
         del arguments

@@ -42,6 +42,8 @@ class StubDesk:
         self.listeners: list[tuple[asyncio.AbstractEventLoop, asyncio.Queue[Event], str | None, bool]] = []
         self.running: Progress | None = None
         self.state = WorkerState(phase=WorkerPhase.IDLE, pid=1, seconds={"import": 1.5}, model="built-in")
+        self.others: tuple[WorkerState, ...] = ()
+        """Workers of further devices."""
         self.is_closed = False
         self.closings = 0
         self.looks = 0
@@ -150,12 +152,12 @@ class StubDesk:
         finally:
             self.listeners.remove(listener)
 
-    def progress(self) -> Progress | None:
+    def progress(self, job: str | None = None) -> Progress | None:
         self.looks += 1
-        return self.running
+        return self.running if self.running is not None and job in (None, self.running.job) else None
 
-    def worker(self) -> WorkerState:
-        return self.state
+    def workers(self) -> Sequence[WorkerState]:
+        return (self.state, *self.others)
 
     async def ask(self, question: str, /, **arguments: Any) -> Mapping[str, Any]:
         return {"question": question, **arguments}

@@ -159,6 +159,23 @@ def test_the_page_works_while_the_worker_still_starts(page: Any, slow_desk: Slow
     expect(page.locator("#facts")).to_contain_text("torch 2.13.0")
 
 
+def test_the_foot_of_the_page_has_every_worker(page: Any, slow_desk: SlowDesk) -> None:
+    card = {**FACTS, "device": "RTX 3060"}
+    slow_desk.state = WorkerState(phase=WorkerPhase.IDLE, device="cuda:0", facts=card, model="a")
+    slow_desk.others = (
+        WorkerState(phase=WorkerPhase.BUSY, device="cuda:1", facts=card, model="b", restarts=2),
+        WorkerState(phase=WorkerPhase.IDLE, device="cpu", facts={**FACTS, "device": "CPU"}, model="a"),
+    )
+    try:
+        page.reload()
+        expect(page.locator("#worker")).to_have_text("cuda:0 ready · cuda:1 working · 2 restarts · cpu ready")
+        assert page.locator("#worker").get_attribute("data-phase") == "busy"
+        expect(page.locator("#facts")).to_contain_text("device 2 × RTX 3060, CPU")
+        expect(page.locator("#facts")).to_contain_text("model a, b")
+    finally:
+        slow_desk.others = ()
+
+
 def test_generating_goes_on_until_it_is_ended(page: Any, slow_desk: SlowDesk) -> None:
     before = len(slow_desk.jobs())
     act(page, "forever").click()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def test_what_is_read_is_what_was_written_whatever_the_order(
     assert Preferences(folder, base).chosen == kept.chosen
 
 
-@pytest.mark.parametrize("key", [each.key for each in SETTINGS if each.kind == "path"])
+@pytest.mark.parametrize("key", [each.key for each in SETTINGS if each.is_fixed])
 def test_no_place_is_chosen(tmp_path: Path, base: Settings, key: str) -> None:
     kept = Preferences(tmp_path, base)
 
@@ -59,6 +60,20 @@ def test_no_place_is_chosen(tmp_path: Path, base: Settings, key: str) -> None:
         kept.change(settings={"stepps": 7})
     assert kept.settings() == base
     assert list(tmp_path.glob("options*")) == []
+
+
+def test_a_device_that_was_chosen_for_one_worker_waits_while_there_are_several(
+    tmp_path: Path, base: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    Preferences(tmp_path, base).change(settings={"device": "cpu", "steps": 7})
+    several = Preferences(tmp_path, replace(base, devices="cuda:0,cuda:1"))
+    assert several.chosen.settings == {"steps": 7}
+    assert "waits: devices has the workers' own" in caplog.text
+    with pytest.raises(UsageError, match="device can't be changed from here"):
+        several.change(settings={"device": "cuda:0"})
+    several.change(settings={"steps": 8})
+    assert several.settings().steps == 8
+    assert Preferences(tmp_path, base).chosen.settings == {"device": "cpu", "steps": 8}
 
 
 def test_changes_of_many_threads_are_all_kept(tmp_path: Path, base: Settings) -> None:

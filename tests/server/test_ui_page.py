@@ -334,13 +334,13 @@ def test_a_styles_file_that_can_not_be_written_stays(caller: TestClient, setting
 def test_the_status_says_what_runs(caller: TestClient) -> None:
     job = caller.post("/v1/jobs", json={"kind": "generate", "body": {"request": {"prompt": "x"}}}).json()["id"]
     status = caller.get("/ui/status").json()
-    assert (status["worker"]["phase"], status["running"], status["queued"]) == ("idle", None, 1)
+    phases = [worker["phase"] for worker in status["workers"]]
+    assert (phases, status["running"], status["queued"]) == (["idle"], [], 1)
     desk = caller.app.state.desk  # pyright: ignore[reportAttributeAccessIssue]
     desk.begin(job)
-    assert caller.get("/ui/status").json() | {"worker": 0} == {
-        "worker": 0,
-        "running": job,
-        "running_kind": "generate",
+    assert caller.get("/ui/status").json() | {"workers": 0} == {
+        "workers": 0,
+        "running": [{"id": job, "kind": "generate"}],
         "queued": 0,
     }
 

@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from hayate.jobs import bodies
 from hayate.server.ui.built_in import BUILT_IN
 from hayate.server.ui.page import render_page
-from hayate.server.ui.setting_controls import PATHS, SECTIONS
+from hayate.server.ui.setting_controls import FIXED, SECTIONS
 from hayate.server.ui.strings import LANGUAGES, STRINGS
 from hayate.server.ui.strings_settings import JAPANESE, TITLES
 from hayate.server.ui.tool_controls import BENCH, EXTRAS, MERGER, MODELS, PRESETS, TUNE
@@ -29,11 +29,11 @@ from tests.server.tool_routes import merged_file, refusal
 # ---------------------------------------------------------------------------------------------- what is declared
 
 
-def test_every_setting_is_in_one_section_or_is_a_path() -> None:
+def test_every_setting_is_in_one_section_or_is_fixed() -> None:
     shown = [key for keys in SECTIONS.values() for key in keys]
     assert len(shown) == len(set(shown))
-    assert {*shown, *PATHS} == set(KEYS)
-    assert not set(shown) & set(PATHS)
+    assert {*shown, *FIXED} == set(KEYS)
+    assert not set(shown) & set(FIXED)
 
 
 def test_every_setting_has_its_title_and_help_in_both_languages() -> None:
@@ -59,7 +59,7 @@ def test_the_page_renders_every_tab_and_escapes_what_the_settings_say(language: 
     page = render_page(language, "auto", {**defaults, "models_dir": "<script>alert(1)</script>"})
     assert all(f'id="panel-{tab.id}"' in page for tab in TOOL_TABS)
     assert "<script>alert" not in page
-    assert all(f"HAYATE_{key.upper()}" in page for key in PATHS)
+    assert all(f"HAYATE_{key.upper()}" in page for key in FIXED)
 
 
 def test_the_forms_ask_for_nothing_that_jobs_do_not_know() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import threading
@@ -16,9 +17,10 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from hayate.jobs.records import Picture, WorkerPhase
+from hayate.jobs.records import Event, Picture, WorkerPhase, WorkerState
 from hayate.server.app import create_app
 from hayate.server.lifecycle import Lifecycle
+from hayate.server.metrics import Metrics
 from hayate.settings import Settings, load_settings
 from tests.server.stub_desk import StubDesk
 
@@ -381,6 +383,33 @@ def test_health_and_readiness_are_not_the_same(caller: TestClient, desk: StubDes
         assert ready.status_code == (200 if phase in ("idle", "busy", "loading") else 503)
         assert ready.json()["phase"] == phase
         assert caller.get("/healthz").status_code == 200
+
+
+def test_of_several_workers_each_is_told(caller: TestClient, desk: StubDesk) -> None:
+    desk.state = replace(desk.state, phase=WorkerPhase.DOWN, device="cuda:0", restarts=3)
+    desk.others = (WorkerState(phase=WorkerPhase.IDLE, device="cuda:1", restarts=1),)
+    workers = caller.get("/v1/workers").json()
+    assert [(each["device"], each["phase"]) for each in workers] == [("cuda:0", "down"), ("cuda:1", "idle")]
+    assert caller.get("/v1/worker").json() == workers[0]
+    assert caller.get("/readyz").json() == {"is_ready": True, "phase": "idle"}
+    counted = metrics_of(caller)
+    assert counted["hayate_worker_restarts[]"] == 4
+    assert (counted["hayate_worker_phase['down']"], counted["hayate_worker_phase['idle']"]) == (1, 1)
+
+
+def test_the_speeds_of_jobs_that_run_at_once_add_up(desk: StubDesk) -> None:
+    metrics = Metrics(desk)
+
+    def speed_after(*events: tuple[str, str, float]) -> float:
+        for job, kind, speed in events:
+            event = Event(number=1, job=job, kind=kind, data={"it_per_s": speed, "attempt": 1})
+            asyncio.run(metrics.note_event(event))
+        return metrics.registry.get_sample_value("hayate_iterations_per_second") or 0.0
+
+    assert speed_after(("a", "progress", 2.0), ("b", "progress", 3.0)) == 5.0
+    assert speed_after(("a", "progress", 4.0)) == 7.0
+    assert speed_after(("a", "queued", 0.0)) == 3.0  # its worker has crashed
+    assert speed_after(("b", "progress", 0.0)) == 0.0
 
 
 def test_the_start_up_profile_has_both_processes(caller: TestClient) -> None:

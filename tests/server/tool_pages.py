@@ -22,8 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 from hayate.jobs.records import NewJob, Result, State
 from hayate.server.app import create_app
 from hayate.server.doctor_desk import DoctorDesk
-from hayate.server.ui.setting_controls import PATHS
-from hayate.settings import Settings, load_settings
+from hayate.settings import KEYS, Settings, load_settings
 from tests.server.doctor_practice import SheetPractice
 from tests.server.tool_desk import ToolDesk
 from tests.server.tool_routes import merged_file
@@ -39,7 +38,10 @@ TIMEOUT_MS = 10_000
 @pytest.fixture(scope="module")
 def tool_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("tools")
-    found = replace(load_settings(environment={"HOME": str(folder)}), **{key: folder / key for key in PATHS})
+    found = replace(
+        load_settings(environment={"HOME": str(folder)}),
+        **{key: folder / key for key, each in KEYS.items() if each.kind == "path"},
+    )
     for name in ("anime.safetensors", "photo.safetensors", "sub/base.safetensors"):
         merged_file(found.models_dir / name, {"sd_merge_recipe": '{"expression": "merge(x, y, 0.5)"}'})
     (found.models_dir / "old.ckpt").write_bytes(pickle.dumps(os.system))

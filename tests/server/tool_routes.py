@@ -13,15 +13,14 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from hayate.server.failures import install_failures
-from hayate.server.ui.setting_controls import PATHS
 from hayate.server.ui.tools import tools_router
-from hayate.settings import Settings, load_settings
+from hayate.settings import KEYS, Settings, load_settings
 from tests.server.stub_desk import StubDesk
 
 
 @pytest.fixture
 def route_settings(tmp_path: Path) -> Settings:
-    folders = {key: tmp_path / key for key in PATHS}
+    folders = {key: tmp_path / key for key, each in KEYS.items() if each.kind == "path"}
     return replace(load_settings(environment={"HOME": str(tmp_path)}), **folders)
 
 

@@ -86,11 +86,16 @@ class Folders:
     ckpt: Annotated[str | None, typer.Option(help="The checkpoint to begin with.")] = None
     vae_path: Annotated[str | None, typer.Option(help="The VAE to begin with.")] = None
 
-    def settings(self) -> Settings:
-        """Raises: UsageError, also where A1111's flags contradict each other."""
+    def settings(self, device: str | None, devices: str | None) -> Settings:
+        """Raises: UsageError, also where flags contradict each other."""
         asked_from(given.get(), Asked())
         folders = {name: path for name, path in asdict(self).items() if name.endswith("_dir")}
-        return load_settings({**folders, "device": device_from(given.get(), None)})
+        named = device_from(given.get(), device)
+        if named and devices:
+            flag = "--device" if device else "--use-cpu" if named == "cpu" else "--device-id"
+            raise UsageError(f"--devices and {flag} contradict each other", hint="give one of them")
+        settings = load_settings({**folders, "device": named, "devices": devices})
+        return replace(settings, devices=None) if named else settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,10 @@ class Offer:
         bool, typer.Option("--api-server-stop", help="Let callers of the API end the server.")
     ] = False
     api_log: Annotated[bool, typer.Option("--api-log", help="Write every request to stderr.")] = False
+    device: Annotated[str | None, typer.Option(help="What computes, such as cpu or cuda:1.")] = None
+    devices: Annotated[
+        str | None, typer.Option(metavar="DEVICE,…", help="One worker on each of them, such as cuda:0,cuda:1.")
+    ] = None
     theme: Annotated[str, typer.Option(help="dark or light; by default what the visitor's system says.")] = ""
     grace_s: Annotated[
         float, typer.Option("--grace", min=0, max=3600, help="Seconds for the running job when the server is ended.")
@@ -120,7 +129,7 @@ def serve(network: Network, folders: Folders, offer: Offer) -> None:
         sys.meta_path.insert(0, ImportTimer(startup))
     options = _options(network, offer)
     check_options(options)
-    settings = folders.settings()
+    settings = folders.settings(offer.device, offer.devices)
     use(lambda: session_for(settings, given.get()))
     for note in given.get().notes:
         sys.stderr.write(f"note: {note}\n")

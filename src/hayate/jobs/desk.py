@@ -24,7 +24,7 @@ class Desk(Protocol):
         ...
 
     def start(self) -> None:
-        """Opens the queue, takes back what a crash left behind, and starts the worker.
+        """Opens the queue, takes back what a crash left behind, and starts the workers.
 
         Raises: UsageError where another instance has the folder.
         """
@@ -103,17 +103,17 @@ class Desk(Protocol):
         """
         ...
 
-    def progress(self) -> Progress | None:
-        """Of the job that runs, if one does."""
+    def progress(self, job: str | None = None) -> Progress | None:
+        """Of a job, if it runs; without one of the job that has run longest."""
         ...
 
-    def worker(self) -> WorkerState:
-        """What the worker is at."""
+    def workers(self) -> Sequence[WorkerState]:
+        """What each worker is at; one at least."""
         ...
 
     async def ask(self, question: str, /, **arguments: Any) -> Mapping[str, Any]:
-        """The worker's answer to a question: `plan`, `memory`, `facts`, `inspect` …; also while it is busy, where
-        that is cheap, else after the running job.
+        """A worker's answer to a question: `plan`, `memory`, `facts`, `inspect` …; also while it is busy, where
+        that is cheap, else after the running job. Of several workers the first that is there answers.
 
         Raises: HayateError.
         """

@@ -26,6 +26,8 @@ class Hello:
     """A1111's flags that the server was started with and that act on pictures, with their words."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """The extensions that have failed since the server's start, and why."""
+    log_name: str = "worker.log"
+    """What the worker prints is there, in the server's folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,11 @@ class Watch:
     """Whether somebody looks at previews."""
 
     is_watched: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clear:
+    """All models are to be given up, after the running job."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +111,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
-    """An extension has failed, and acts no more until the server's next start."""
+    """An extension has failed, here or in another worker, and acts no more until the server's next start."""
 
     extension: str
     problem: str
@@ -119,12 +126,12 @@ class Answered:
     failure: Failure | None = None
 
 
-Command = Hello | Begin | Cancel | Skip | Watch | Ask
+Command = Hello | Begin | Cancel | Skip | Watch | Clear | Ask | LeftOut
 Report = Am | Doing | Showing | Ended | LeftOut | Answered
 KINDS: Mapping[str, type] = MappingProxyType(
     {
         kind.__name__: kind
-        for kind in (Hello, Begin, Cancel, Skip, Watch, Ask, Am, Doing, Showing, Ended, LeftOut, Answered)
+        for kind in (Hello, Begin, Cancel, Skip, Watch, Clear, Ask, Am, Doing, Showing, Ended, LeftOut, Answered)
     }
 )
 

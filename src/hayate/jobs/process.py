@@ -16,12 +16,16 @@ from hayate.errors import HayateError
 from hayate.jobs.messages import Command, Report, line_of, message_of
 
 COMMAND = (sys.executable, "-m", "hayate.jobs.worker")
-LOG_NAME = "worker.log"
 MOST_LOG_BYTES = 4 * 2**20
 GRACE_S = 3.0
 WAITING = {"OMP_WAIT_POLICY": "passive"}
 """PyTorch's threads sleep where they wait for each other. By default they spin, and as soon as anything else wants a
 core, a browser for one, they spin for a thread that does not run (docs/decisions/jobs.md). What the user says wins."""
+
+
+def log_name(number: int) -> str:
+    """The name of a worker's log; they count from 0."""
+    return "worker.log" if number == 0 else f"worker-{number + 1}.log"
 
 
 class WorkerProcess:

@@ -189,6 +189,8 @@ class WorkerState:
     """The worker process, as the page shows it."""
 
     phase: WorkerPhase
+    device: str = ""
+    """As the settings name it."""
     pid: int | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     """How long each phase of its start took."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from hayate.errors import HayateError, WorkerAway
 from hayate.jobs.messages import Am, Answered, Ask, Command, Hello, LeftOut, Report
-from hayate.jobs.process import COMMAND, LOG_NAME, WorkerProcess
+from hayate.jobs.process import COMMAND, WorkerProcess
 from hayate.jobs.records import WorkerPhase, WorkerState, error_of
 
 BACK_OFF_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
@@ -20,7 +20,7 @@ BACK_OFF_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 
 
 class Supervisor:
-    """The one worker, through all its lives."""
+    """One worker, through all its lives."""
 
     def __init__(
         self,
@@ -32,14 +32,14 @@ class Supervisor:
         command: Sequence[str] = COMMAND,
     ) -> None:
         """`on_report` is told what the worker says, `on_end` why it has ended; both from threads of this object."""
-        self._log, self._hello, self._command = folder / LOG_NAME, hello, command
+        self._log, self._hello, self._command = folder / hello.log_name, hello, command
         self._on_report, self._on_end = on_report, on_end
         self._lock = threading.Lock()
         self._process: WorkerProcess | None = None
         self._asked: dict[int, tuple[Ask, asyncio.Future[Mapping[str, Any]]]] = {}
         self._number = self._failures = 0
         self._is_closing = threading.Event()
-        self.state = WorkerState(phase=WorkerPhase.DOWN)
+        self.state = WorkerState(phase=WorkerPhase.DOWN, device=hello.settings.device)
         self._thread = threading.Thread(target=self._keep, name="supervisor", daemon=True)
 
     def pour_first(self, model: str, vae: str | None) -> None:
@@ -54,6 +54,11 @@ class Supervisor:
         """Sends a command; where no worker is, to nobody."""
         if (process := self._process) is not None:
             process.say(command)
+
+    def leave_out(self, left_out: LeftOut) -> None:
+        """An extension has failed in another worker, and acts no more in this one either."""
+        self._remember(left_out)
+        self.say(left_out)
 
     def has_done_something(self) -> None:
         """The worker is no hopeless case: its next end is its first."""
@@ -98,7 +103,9 @@ class Supervisor:
             for future in asked:
                 _tell(future, WorkerAway(f"there is no answer: {reason}", hint="try again"))
             restarts = self.state.restarts + (not self._is_closing.is_set())
-            self.state = WorkerState(phase=WorkerPhase.DOWN, restarts=restarts, facts={"problem": reason})
+            self.state = WorkerState(
+                phase=WorkerPhase.DOWN, device=self.state.device, restarts=restarts, facts={"problem": reason}
+            )
             self._on_end(reason)
 
     def _live(self) -> str:
@@ -117,23 +124,29 @@ class Supervisor:
         if self._is_closing.is_set():  # it was set before there was a process to end
             process.end()
         reason = process.wait()
-        self._hello = replace(self._hello, model=None, vae=None)
+        with self._lock:
+            self._hello = replace(self._hello, model=None, vae=None)
         if time.monotonic() - begun > BACK_OFF_S[-1] * 10:
             self._failures = 0
         return reason
 
+    def _remember(self, left_out: LeftOut) -> None:
+        """The next life is told of it."""
+        with self._lock:
+            known = {**self._hello.left_out, left_out.extension: left_out.problem}
+            self._hello = replace(self._hello, left_out=known)
+
     def _hear(self, report: Report) -> None:
         if isinstance(report, Am):
-            self.state = replace(report.state, restarts=self.state.restarts)
+            self.state = replace(report.state, device=self.state.device, restarts=self.state.restarts)
         elif isinstance(report, Answered):
             with self._lock:
                 asked = self._asked.get(report.number)
             if asked is not None:
                 _tell(asked[1], report.answer if report.failure is None else error_of(report.failure))
             return
-        elif isinstance(report, LeftOut):  # the next life is told of it
-            left_out = {**self._hello.left_out, report.extension: report.problem}
-            self._hello = replace(self._hello, left_out=left_out)
+        elif isinstance(report, LeftOut):
+            self._remember(report)
         self._on_report(report)
 
 

@@ -33,6 +33,7 @@ from hayate.jobs.messages import (
     Ask,
     Begin,
     Cancel,
+    Clear,
     Doing,
     Ended,
     Hello,
@@ -45,7 +46,6 @@ from hayate.jobs.messages import (
 from hayate.jobs.overdue import Overdue
 from hayate.jobs.records import Failure, Result, State, WorkerPhase, WorkerState, failure_of
 from hayate.jobs.signals import Signals
-from hayate.settings import Settings
 
 if TYPE_CHECKING:
     from hayate.jobs.tasks.station import Trade
@@ -73,7 +73,7 @@ def main(learn: Callable[[], Trade] | None = None) -> int:
     assert isinstance(hello, Hello)
     given.set(TakenFlags(values=hello.flags))
     use(lambda: _session(hello))
-    worker = Worker(channel, hello.settings)
+    worker = Worker(channel, hello)
     threading.Thread(target=worker.listen, args=(lines,), name="listen", daemon=True).start()
     return worker.run(hello, learn or _all_there_is)
 
@@ -81,12 +81,12 @@ def main(learn: Callable[[], Trade] | None = None) -> int:
 class Worker:
     """The worker's threads: one works, one listens, one answers questions."""
 
-    def __init__(self, channel: Channel, settings: Settings) -> None:
-        self._channel, self._settings = channel, settings
+    def __init__(self, channel: Channel, hello: Hello) -> None:
+        self._channel, self._settings, self._log_name = channel, hello.settings, hello.log_name
         self._signals = Signals()
-        self._overdue = Overdue(settings.extension_stop_s, self._signals, self._give_up)
-        self._left_out: set[str] = set()
-        self._jobs: queue.SimpleQueue[Begin] = queue.SimpleQueue()
+        self._overdue = Overdue(hello.settings.extension_stop_s, self._signals, self._give_up)
+        self._left_out = set(hello.left_out)
+        self._jobs: queue.SimpleQueue[Begin | Clear] = queue.SimpleQueue()
         self._questions: queue.SimpleQueue[Ask] = queue.SimpleQueue()
         self._state = WorkerState(phase=WorkerPhase.STARTING, pid=os.getpid())
 
@@ -105,6 +105,11 @@ class Worker:
                 self._signals.skip(command.job)
             elif isinstance(command, Watch):
                 self._signals.is_watched = command.is_watched
+            elif isinstance(command, Clear):
+                self._jobs.put(command)
+            elif isinstance(command, LeftOut):
+                self._left_out.add(command.extension)
+                current().leave_out({command.extension: command.problem})
             elif isinstance(command, Ask):
                 self._questions.put(command)
         os._exit(0)  # a computation can't be interrupted otherwise
@@ -125,7 +130,12 @@ class Worker:
                 self._pour(hello, trade, workspace)
             self._be(phase=WorkerPhase.IDLE)
             while True:
-                self._do(self._jobs.get(), trade, workspace)
+                command = self._jobs.get()
+                if isinstance(command, Clear):
+                    workspace.clear()
+                    self._be(model="")
+                else:
+                    self._do(command, trade, workspace)
 
     def _be(self, **changes: Any) -> None:
         self._state = replace(self._state, **changes)
@@ -155,7 +165,7 @@ class Worker:
             ended = Ended(job=begin.job, state=State.FAILED, failure=failure_of(error))
         except Exception as error:  # noqa: BLE001 - the door of the jobs
             traceback.print_exception(error)
-            surprise, ended = error, Ended(job=begin.job, state=State.FAILED, failure=unexpected(error))
+            surprise, ended = error, Ended(job=begin.job, state=State.FAILED, failure=unexpected(error, self._log_name))
         if not self._signals.end(begin.job):
             threading.Event().wait()  # `_give_up` was first: the process ends any moment
         current().keep_times()
@@ -223,7 +233,7 @@ class Worker:
                 answered = Answered(number=ask.number, failure=failure_of(error))
             except Exception as error:  # noqa: BLE001 - the door of the jobs
                 traceback.print_exception(error)
-                answered = Answered(number=ask.number, failure=unexpected(error))
+                answered = Answered(number=ask.number, failure=unexpected(error, self._log_name))
             self._channel.say(answered)
 
 
@@ -234,13 +244,13 @@ def _session(hello: Hello) -> Session:
     return made
 
 
-def unexpected(error: Exception) -> Failure:
+def unexpected(error: Exception, log_name: str) -> Failure:
     """What is told of an error that nobody foresaw; its traceback is in the worker's log."""
     lines = str(error).splitlines() or ["no reason given"]
     return Failure(
         type=type(error).__name__,
         message=f"unexpected {type(error).__name__}: {clip(lines[0], 300)}",
-        hint="the details are in server/worker.log in the data folder",
+        hint=f"the details are in server/{log_name} in the data folder",
     )
 
 

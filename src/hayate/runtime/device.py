@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from hayate.errors import UnknownName, UsageError
+from hayate.errors import UsageError
+from hayate.runtime.device_names import AUTO, split_device_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,17 +27,13 @@ def resolve_device(asked: str | None = None) -> Device:
 
     Raises: UnknownName for a device type that does not exist, UsageError for one that this machine lacks.
     """
-    if asked in (None, "", "auto"):
+    if asked in (None, "", AUTO):
         kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         device = torch.device(kind)
         return _device(device, "the best that this machine has")
-    kind, _, index = asked.partition(":")
-    if kind not in ("cuda", "mps", "cpu"):
-        raise UnknownName("device", asked, ("auto", "cuda", "cuda:0", "mps", "cpu"))
-    if index and not index.isdigit():
-        raise UsageError(f"device {asked!r} has no number after the colon", hint="write cuda:0")
-    _check_present(kind, int(index or 0), asked)
-    device = torch.device(kind, int(index)) if index and kind == "cuda" else torch.device(kind)
+    kind, index = split_device_name(asked)
+    _check_present(kind, index or 0, asked)
+    device = torch.device(kind, index) if index is not None and kind == "cuda" else torch.device(kind)
     return _device(device, "asked for")
 
 

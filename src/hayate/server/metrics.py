@@ -39,8 +39,9 @@ class Metrics:
         self._wait_s = Histogram(
             "hayate_job_wait_seconds", "From handing in to the start.", buckets=JOB_SECONDS, registry=self.registry
         )
+        self._speeds: dict[str, float] = {}
         self._speed = Gauge(
-            "hayate_iterations_per_second", "Of the running job; 0 without one.", registry=self.registry
+            "hayate_iterations_per_second", "Of the running jobs; 0 without one.", registry=self.registry
         )
         self._pictures = Counter("hayate_pictures_total", "Pictures that were made.", registry=self.registry)
         self._http_s = Histogram(
@@ -60,11 +61,18 @@ class Metrics:
         """Counts what happened to a job. Raises: UnknownJob where it was forgotten meanwhile."""
         if event.kind == "queued" and event.data.get("attempt", 0) == 0:
             self._taken.inc()
+        elif event.kind == "queued":  # again, after a crash
+            self._stand_still(event.job)
         elif event.kind == "progress":
-            self._speed.set(event.data.get("it_per_s") or 0)
+            self._speeds[event.job] = event.data.get("it_per_s") or 0
+            self._speed.set(sum(self._speeds.values()))
         elif event.kind in LAST_KINDS:
-            self._speed.set(0)
+            self._stand_still(event.job)
             self._note_end(await run_in_threadpool(self._desk.job, event.job))
+
+    def _stand_still(self, job: str) -> None:
+        self._speeds.pop(job, None)
+        self._speed.set(sum(self._speeds.values()))
 
     def note_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Counts an answer."""
@@ -109,7 +117,7 @@ class _Now(Collector):
         self._desk = desk
 
     def collect(self) -> Iterator[Metric]:
-        worker = self._desk.worker()
+        workers = self._desk.workers()
         info = GaugeMetricFamily("hayate_build_info", "Which Hayate this is.", labels=["version"])
         info.add_metric([__version__], 1)
         yield info
@@ -118,11 +126,13 @@ class _Now(Collector):
             unfinished.add_metric([state.value], self._desk.count(state))
         yield unfinished
         yield GaugeMetricFamily(
-            "hayate_worker_restarts", "How often the worker was started anew.", value=worker.restarts
+            "hayate_worker_restarts",
+            "How often workers were started anew.",
+            value=sum(each.restarts for each in workers),
         )
-        phases = GaugeMetricFamily("hayate_worker_phase", "1 for what the worker is at.", labels=["phase"])
+        phases = GaugeMetricFamily("hayate_worker_phase", "How many workers are at it.", labels=["phase"])
         for phase in WorkerPhase:
-            phases.add_metric([phase.value], int(phase is worker.phase))
+            phases.add_metric([phase.value], sum(each.phase is phase for each in workers))
         yield phases
 
 

@@ -46,9 +46,12 @@ class Preferences:
 
     @property
     def chosen(self) -> Chosen:
-        """What was chosen; read when it is first asked for. A damaged file is put aside and begun anew."""
+        """What was chosen; read when it is first asked for. A damaged file is put aside and begun anew.
+
+        Of workers that have a device each, a device that was chosen for one is left out, and kept.
+        """
         with self._lock:
-            return self._read()
+            return self._acting(self._read())
 
     def begin_with(self, names: Mapping[str, str], *, replaces: bool) -> None:
         """Chooses a `model` or `vae` for this start where none was chosen, or if it `replaces` that, in its place.
@@ -93,7 +96,12 @@ class Preferences:
             if chosen != before:
                 self._write(chosen)
             self._chosen = chosen
+            return self._acting(chosen)
+
+    def _acting(self, chosen: Chosen) -> Chosen:
+        if self._base.devices is None or "device" not in chosen.settings:
             return chosen
+        return replace(chosen, settings={key: value for key, value in chosen.settings.items() if key != "device"})
 
     def _read(self) -> Chosen:
         if self._chosen is None:
@@ -107,7 +115,10 @@ class Preferences:
             if len(raw) > MAX_BYTES:
                 raise ValueError(f"it is larger than {MAX_BYTES} bytes")
             chosen = _chosen_of(json.loads(raw))
-            changed_settings(self._base, chosen.settings, allows_paths=False)
+            acting = self._acting(chosen)
+            changed_settings(self._base, acting.settings, allows_paths=False)
+            if acting is not chosen:
+                logger.warning("the device that %s chooses waits: devices has the workers' own", self._path)
             return chosen
         except FileNotFoundError:
             return Chosen()

@@ -108,7 +108,7 @@ def _diagnosis_routes(router: APIRouter, service: Service) -> None:
     @router.get("/internal/profile-startup")
     async def profile_startup(request: Request) -> AsciiJson:
         """Where the time of the start went, also of the worker's."""
-        seconds = service.desk.worker().seconds
+        seconds = service.desk.workers()[0].seconds
         lifecycle = getattr(request.app.state, "lifecycle", None)
         if lifecycle is not None:
             return AsciiJson(lifecycle.startup.as_object(seconds))
@@ -130,19 +130,21 @@ def _diagnosis_routes(router: APIRouter, service: Service) -> None:
 def _sysinfo(service: Service) -> dict[str, Any]:
     import psutil
 
-    worker = service.desk.worker()
+    workers = service.desk.workers()
     return {
         "Platform": platform.platform(),
         "Python": platform.python_version(),
         "Version": __version__,
         "Commandline": list(sys.argv[:1]),
         "Flags": {key: value for key, value in shown_flags(service.serving).items() if value},
-        "Worker": {"phase": worker.phase, "restarts": worker.restarts, "model": worker.model, **worker.facts},
+        "Workers": [
+            {"phase": each.phase, "restarts": each.restarts, "model": each.model, **each.facts} for each in workers
+        ],
         "CPU": {"model": platform.processor(), "count logical": psutil.cpu_count()},
         "RAM": _ram(),
         "Extensions": extensions(),
         "Config": {key: str(value) for key, value in sorted(service.preferences.chosen.settings.items())},
-        "Startup": dict(worker.seconds),
+        "Startup": dict(workers[0].seconds),
     }
 
 

@@ -1,4 +1,4 @@
-"""How far the work is, and giving it up: A1111's routes know one job at a time, the one that runs."""
+"""How far the work is, and giving it up: A1111's routes know one job at a time, the one that has run longest."""
 
 from __future__ import annotations
 
@@ -125,8 +125,8 @@ def _place(service: Service, job: JobRecord) -> tuple[int, int]:
 
 
 def _active(service: Service, job: JobRecord, asked: InternalProgressRequest) -> dict[str, Any]:
-    now = service.desk.progress()
-    if now is None or now.job != job.id:
+    now = service.desk.progress(job.id)
+    if now is None:
         return {"progress": 0.0, "textinfo": None}
     found: dict[str, Any] = {"progress": min(1.0, now.share), "eta": now.eta_s, "textinfo": now.phase}
     preview = now.preview

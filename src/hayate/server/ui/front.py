@@ -61,11 +61,10 @@ def _sent(file: StaticFile, request: Request, vary: str) -> Response:
 def _add_status(router: APIRouter, desk: Desk) -> None:
     @router.get("/ui/status")
     def status() -> Mapping[str, Any]:
-        """What the worker is at, what runs, and how many jobs wait."""
-        running = desk.jobs(states=(State.RUNNING,), limit=1)
+        """What the workers are at, what runs, and how many jobs wait."""
+        running = desk.jobs(states=(State.RUNNING,))
         return {
-            "worker": asdict(desk.worker()),
-            "running": running[0].id if running else None,
-            "running_kind": running[0].kind if running else None,
+            "workers": [asdict(each) for each in desk.workers()],
+            "running": [{"id": each.id, "kind": each.kind} for each in reversed(running)],
             "queued": len(desk.queued()),
         }

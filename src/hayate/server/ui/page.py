@@ -18,7 +18,7 @@ from hayate.server.ui.built_in import BUILT_IN, NOT_HERE
 from hayate.server.ui.controls import Control
 from hayate.server.ui.lent_controls import NOTHING_LENT, Lent
 from hayate.server.ui.picture_controls import TOP
-from hayate.server.ui.setting_controls import PATHS
+from hayate.server.ui.setting_controls import FIXED
 from hayate.server.ui.static_files import StaticFile, as_file, ui_folder
 from hayate.server.ui.strings import LANGUAGES, for_scripts, in_language
 from hayate.server.ui.tabs import TABS
@@ -49,7 +49,7 @@ def render_page(language: str, theme: str, defaults: Mapping[str, Any], lent: Le
             top=TOP,
             strings_json=_for_html(for_scripts(language)),
             defaults=defaults,
-            setting_paths=PATHS,
+            fixed_settings=FIXED,
             built_in=BUILT_IN,
             not_here=NOT_HERE,
             version=__version__,

@@ -20,8 +20,8 @@ SECTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "set_extensions": ("extension_import_s", "extension_stop_s"),
     }
 )
-"""Every setting but the paths, in the order of the page."""
-PATHS = tuple(key for key, setting in KEYS.items() if setting.kind == "path")
+"""Every setting that may be changed, in the order of the page."""
+FIXED = tuple(key for key, setting in KEYS.items() if setting.is_fixed)
 """Shown, and changed where the server is started: whoever may draw pictures must not choose where files go."""
 
 _SOURCES = MappingProxyType({"sampler": "samplers", "scheduler": "schedules", "attention": "attention"})

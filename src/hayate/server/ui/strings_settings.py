@@ -23,6 +23,7 @@ TITLES = {
     "cache_dir": ("Cache", "キャッシュ"),
     "data_dir": ("Data", "データ"),
     "device": ("Device", "デバイス"),
+    "devices": ("Devices", "複数のデバイス"),
     "dtype": ("Numbers", "演算精度"),
     "attention": ("Attention", "Attention の実装"),
     "compile": ("Compile", "コンパイル"),
@@ -64,6 +65,7 @@ JAPANESE = {
     "cache_dir": "ハッシュと準備済みデータ。既定はユーザーのキャッシュフォルダー。",
     "data_dir": "測定結果と調整済みプロファイル。既定はユーザーのデータフォルダー。",
     "device": "計算する装置:`auto`、`cpu`、`cuda`、`cuda:1`、`mps`。",
+    "devices": "サーバーのワーカー。デバイスごとに 1 つ。例えば `cuda:0,cuda:1`。既定は `device` に 1 つ。",
     "dtype": "ネットワークの演算に使う数値型。",
     "attention": "Attention の実装。`hayate plan` に表示される名前。`auto` は最速のもの。",
     "compile": "生成を止めずにネットワークをコンパイルします。",
@@ -97,7 +99,7 @@ SETTINGS_STRINGS: dict[str, tuple[str, str]] = {
     "group.set_api": ("AUTOMATIC1111's API", "AUTOMATIC1111 の API"),
     "group.set_upscalers": ("Upscalers", "アップスケーラー"),
     "group.set_extensions": ("Extensions", "拡張機能"),
-    "group.set_paths": ("Folders", "フォルダー"),
+    "group.set_fixed": ("At the start", "起動時の設定"),
     "unchanged": ("unchanged", "変更なし"),
     "settings.note": (
         "What is set here is kept in options.json and holds for jobs to come, from this page and from the API. An empty"
@@ -105,11 +107,11 @@ SETTINGS_STRINGS: dict[str, tuple[str, str]] = {
         "ここでの設定は options.json に保存され、このページと API からの以後のジョブに使われます。空欄は"
         " settings.toml、環境変数、既定値の順に従います。",
     ),
-    "settings.paths.note": (
-        "Folders are chosen where the server is started: with a flag, an environment variable such as"
-        " HAYATE_MODELS_DIR, or in settings.toml.",
-        "フォルダーはサーバーの起動時に決まります:起動オプション、HAYATE_MODELS_DIR のような環境変数、または"
-        " settings.toml で指定します。",
+    "settings.fixed.note": (
+        "Folders, and the devices of several workers, are chosen where the server is started: with a flag, an"
+        " environment variable such as HAYATE_MODELS_DIR, or in settings.toml.",
+        "フォルダーと、複数ワーカーのデバイスは、サーバーの起動時に決まります:起動オプション、HAYATE_MODELS_DIR"
+        " のような環境変数、または settings.toml で指定します。",
     ),
     "settings.search": ("Find a setting", "設定を検索"),
     "settings.save": ("Apply settings", "設定を適用"),

@@ -136,6 +136,6 @@ def _asked(asked: Asked) -> dict[str, Any]:
 
 def _staleness(profile: Profile, desk: Desk) -> str | None:
     """By what the worker has told of its versions; before it has, nothing can be said."""
-    facts = desk.worker().facts
+    facts = desk.workers()[0].facts
     machine = {name: str(facts[name]) for name in profile.versions if name in facts}
     return profile.staleness({**machine, **extension_versions(profile.asked)})

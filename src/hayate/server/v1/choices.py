@@ -60,7 +60,7 @@ def settings(preferences: ThePreferences) -> list[SettingView]:
             high=each.high,
             choices=list(each.choices),
             doc=each.doc,
-            is_writable=each.kind != "path",
+            is_writable=not each.is_fixed,
             is_chosen=each.key in chosen,
         )
         for each in SETTINGS
@@ -72,7 +72,7 @@ def change(changes: dict[str, Value], preferences: ThePreferences) -> list[Setti
     """Sets some settings for good; null takes a choice back. Either all of it is set, or nothing."""
     check_json(changes)
     for each in SETTINGS:
-        if each.key in changes and each.kind == "path":
+        if each.key in changes and each.is_fixed:
             raise UsageError(f"{each.key} is not set from outside", hint="write it into the settings file")
     preferences.change(settings=changes)
     return settings(preferences)

@@ -31,7 +31,7 @@ async def job_events(
 
     async def as_it_stands() -> Event:
         record = await run_in_threadpool(desk.job, job.id)
-        view = job_view(record, desk.progress()).model_dump(mode="json")
+        view = job_view(record, desk.progress(job.id)).model_dump(mode="json")
         return Event(number=0, job=job.id, kind="job", data=view)
 
     heard = desk.events(job.id, after=_number(last_event_id))

@@ -25,10 +25,11 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether the worker can compute."""
+    """Whether a worker can compute."""
 
     is_ready: bool
     phase: WorkerPhase
+    """Of the worker that is furthest."""
 
 
 @router.get("/healthz")
@@ -37,10 +38,11 @@ async def health() -> Health:
     return Health()
 
 
-@router.get("/readyz", responses={503: {"model": Readiness, "description": "the worker starts, or the server ends"}})
+@router.get("/readyz", responses={503: {"model": Readiness, "description": "the workers start, or the server ends"}})
 async def readiness(response: Response, desk: TheDesk, lifecycle: TheLifecycle) -> Readiness:
-    """Whether jobs are computed: 503 while the worker starts, or the server ends."""
-    phase = desk.worker().phase
+    """Whether jobs are computed: 503 while the workers start, or the server ends."""
+    phases = [worker.phase for worker in desk.workers()]
+    phase = next((each for each in phases if each in READY), phases[0])
     is_ready = phase in READY and not lifecycle.is_ending
     response.status_code = 200 if is_ready else 503
     return Readiness(is_ready=is_ready, phase=phase)
@@ -55,5 +57,11 @@ def metrics(request: Request) -> Response:
 
 @router.get("/v1/worker")
 async def worker(desk: TheDesk) -> WorkerView:
-    """What the worker is at, how its start went, and what it computes with."""
-    return worker_view(desk.worker())
+    """What the first worker is at, how its start went, and what it computes with."""
+    return worker_view(desk.workers()[0])
+
+
+@router.get("/v1/workers")
+async def workers(desk: TheDesk) -> list[WorkerView]:
+    """The same of every worker: there is one for each device."""
+    return [worker_view(each) for each in desk.workers()]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Response
 
 from hayate.errors import UsageError
+from hayate.jobs.desk import Desk
 from hayate.jobs.records import JobRecord, NewJob, State
 from hayate.server.v1.chosen import with_chosen
 from hayate.server.v1.doors import NamedJob, TheDesk, ThePreferences, TheSettings
@@ -53,15 +54,14 @@ def list_jobs(
 ) -> JobsView:
     """The newest jobs first, a page at a time."""
     records = desk.jobs(states=state or (), kinds=kind or (), before=before, limit=limit)
-    progress = desk.progress() if any(each.state is State.RUNNING for each in records) else None
     is_last = len(records) < limit
-    return JobsView(jobs=[job_view(each, progress) for each in records], next=None if is_last else records[-1].id)
+    return JobsView(jobs=[_as_it_stands(each, desk) for each in records], next=None if is_last else records[-1].id)
 
 
 @router.get("/{id}", responses=MISSING)
 def show(job: NamedJob, desk: TheDesk) -> JobView:
     """A job as it stands; `progress` is there while it runs."""
-    return job_view(job, desk.progress())
+    return _as_it_stands(job, desk)
 
 
 @router.delete("/{id}", responses={**MISSING, **REFUSED})
@@ -74,13 +74,17 @@ def cancel(
     if forget:
         desk.delete(job.id)
         return job_view(job)
-    return job_view(desk.cancel(job.id), desk.progress())
+    return _as_it_stands(desk.cancel(job.id), desk)
 
 
 @router.post("/{id}/skip", responses=MISSING)
 def skip(job: NamedJob, desk: TheDesk) -> JobView:
     """Gives up the picture that is being made, and goes on with the next one."""
-    return job_view(desk.skip(job.id), desk.progress())
+    return _as_it_stands(desk.skip(job.id), desk)
+
+
+def _as_it_stands(job: JobRecord, desk: Desk) -> JobView:
+    return job_view(job, desk.progress(job.id) if job.state is State.RUNNING else None)
 
 
 def taken(record: JobRecord, response: Response) -> JobView:

@@ -57,8 +57,8 @@ def grid(job: NamedJob, settings: TheSettings) -> Response:
 @router.get("/jobs/{id}/preview", response_class=Response, responses=PICTURE)
 def preview(job: NamedJob, desk: TheDesk) -> Response:
     """What the picture that is being made would be by now; 404 while there is nothing to see."""
-    progress = desk.progress()
-    if progress is None or progress.job != job.id or progress.preview is None:
+    progress = desk.progress(job.id)
+    if progress is None or progress.preview is None:
         raise HTTPException(404, "there is no preview now")
     return Response(progress.preview.jpeg, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
 

@@ -113,9 +113,10 @@ class ImageView(BaseModel):
 
 
 class WorkerView(BaseModel):
-    """The process that computes."""
+    """A process that computes."""
 
     phase: WorkerPhase
+    device: str = Field(description="as the settings name it")
     pid: int | None
     seconds: dict[str, float]
     model: str
@@ -187,6 +188,7 @@ def progress_view(progress: Progress) -> ProgressView:
 def worker_view(state: WorkerState) -> WorkerView:
     return WorkerView(
         phase=state.phase,
+        device=state.device,
         pid=state.pid,
         seconds=dict(state.seconds),
         model=state.model,

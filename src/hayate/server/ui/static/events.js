@@ -52,5 +52,5 @@ function tell(event) {
   for (const listener of [...listeners]) listener(event);
 }
 
-/** What the worker is at, what runs and how much waits. */
+/** What the workers are at, what runs and how much waits. */
 export const status = () => call("/ui/status");

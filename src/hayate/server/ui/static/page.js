@@ -5,6 +5,8 @@ import { connect, listen, status } from "./events.js";
 import { control, liven, readForm, refreshDefaults, refreshLists } from "./form.js";
 
 const YEAR_S = 365 * 24 * 3600;
+/** The one that matters most first: that of the footer's dot, where workers differ. */
+const PHASES = ["down", "busy", "loading", "importing", "starting", "idle"];
 const FACTS = ["torch", "cuda", "cudnn", "device", "attention", "model"];
 const tabs = [...document.querySelectorAll("[role=tab]")];
 const mounted = new Map();
@@ -65,21 +67,32 @@ function remember(name, value) {
   document.cookie = `${name}=${value}; path=/; max-age=${YEAR_S}; SameSite=Lax`;
 }
 
-function showStatus({ worker, queued }) {
-  const text = worker.restarts
-    ? `${say(`worker.${worker.phase}`)} · ${say("restarts", { count: worker.restarts })}`
-    : say(`worker.${worker.phase}`);
+function showStatus({ workers, queued }) {
+  const text = workers.map((worker) => told(worker, workers.length > 1)).join(" · ");
   const place = document.getElementById("worker");
-  place.dataset.phase = worker.phase;
+  place.dataset.phase = PHASES.find((phase) => workers.some((worker) => worker.phase === phase));
   if (place.textContent !== text) place.textContent = text;
-  place.title = Object.entries(worker.seconds ?? {})
+  place.title = Object.entries(workers[0].seconds ?? {})
     .map(([phase, seconds]) => `${phase} ${seconds.toFixed(1)} s`)
     .join(" · ");
-  const facts = { ...worker.facts, model: worker.model };
-  const parts = FACTS.filter((name) => facts[name]).map((name) => [name, facts[name]]);
-  document.getElementById("facts").replaceChildren(...parts.map(fact));
+  const facts = workers.map((worker) => ({ ...worker.facts, model: worker.model }));
+  const parts = FACTS.map((name) => [name, counted(facts.map((each) => each[name]), name === "device")]);
+  document.getElementById("facts").replaceChildren(...parts.filter(([, value]) => value).map(fact));
   document.getElementById("queue").textContent = queued ? say("queued", { count: queued }) : "";
-  document.dispatchEvent(new CustomEvent("hayate:status", { detail: { worker, queued } }));
+}
+
+/** What a worker is at; of several, each with its device. */
+function told({ device, phase, restarts }, isNamed) {
+  const text = say(`worker.${phase}`);
+  const words = isNamed ? `${device} ${text}` : text;
+  return restarts ? `${words} · ${say("restarts", { count: restarts })}` : words;
+}
+
+/** Every value once; of devices, how many there are of a kind. */
+function counted(values, isCounted) {
+  const names = [...new Set(values.filter(Boolean))];
+  const count = (name) => values.filter((value) => value === name).length;
+  return names.map((name) => (isCounted && count(name) > 1 ? `${count(name)} × ${name}` : name)).join(", ");
 }
 
 /** The size that the chosen model was trained for stands where none is asked for. */

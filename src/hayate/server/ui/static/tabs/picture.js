@@ -177,10 +177,12 @@ export class PictureTab {
 
   /** A job may run that this browser knows nothing of: the page was opened anew, or elsewhere. */
   async #findJobs() {
-    let found = [];
+    const found = [];
     try {
-      const { running, running_kind: kind } = await status();
-      if (kind === "generate" && this.isOwn(await call(`/v1/jobs/${running}`))) found = [running];
+      const { running } = await status();
+      for (const { id } of running.filter(({ kind }) => kind === "generate")) {
+        if (this.isOwn(await call(`/v1/jobs/${id}`))) found.push(id);
+      }
     } catch {
       return; // the footer says that the server is away
     }

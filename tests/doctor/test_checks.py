@@ -207,6 +207,28 @@ def test_who_holds_memory_is_named() -> None:
     assert found.severity is Severity.WORTHWHILE
 
 
+def test_a_card_that_nobody_uses_is_named_unless_somebody_chose() -> None:
+    two = (CARD, replace(CARD, name="NVIDIA GeForce RTX 3060", capability=(8, 6)))
+    found = said("idle cards", machine(cards=two))
+    assert found is not None
+    assert "NVIDIA GeForce RTX 4070" in found.found
+    assert "NVIDIA GeForce RTX 3060" in found.found
+    assert found.fix.command.endswith("serve --devices cuda:0,cuda:1")
+    (action,) = found.fix.actions
+    assert (action.job, action.subject, action.value) == (Job.WRITE_SETTING, "devices", "cuda:0,cuda:1")
+    assert found.fix.is_asked_for  # the other card may be somebody's
+    assert said("idle cards", machine(cards=(CARD,))) is None
+    for wishes in (
+        Wishes(settings={"devices": "cuda:0,cuda:1"}),
+        Wishes(settings={"device": "cuda:1"}),
+        Wishes(flags=("--device-id", "1")),
+        Wishes(hides_cards=True),
+    ):
+        assert said("idle cards", machine(cards=two, wishes=wishes)) is None
+    too_old = replace(CARD, capability=(3, 5))  # torch may not number it, and what is cuda:1 then?
+    assert said("idle cards", machine(cards=(*two, too_old))) is None
+
+
 @pytest.mark.parametrize("system", [WINDOWS, WSL])
 def test_a_measured_cliff_counts_more_than_what_is_usual(system: System) -> None:
     sound = replace(CARD, driver="566.36", cliff=Cliff())

@@ -57,6 +57,11 @@ CHECKS = (
         looks_at="Other programs with more than 15 % of the card's memory.",
         judge=cards.held_memory,
     ),
+    Check(
+        name="idle cards",
+        looks_at="Several NVIDIA cards, and no choice among them: `devices`, `device`, CUDA_VISIBLE_DEVICES.",
+        judge=cards.idle_cards,
+    ),
     # Windows
     Check(
         name="GPU scheduling",

@@ -299,6 +299,8 @@ class Wishes(Sheet):
     settings_problem: str | None = None
     """What is wrong with the settings file."""
     threads: Amount = 0
+    hides_cards: bool = False
+    """Whether CUDA_VISIBLE_DEVICES says which cards there are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

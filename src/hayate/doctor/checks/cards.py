@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from hayate.doctor.facts import Card, Facts
 from hayate.doctor.figures import counted, listed, seconds, size
-from hayate.doctor.finding import Certainty, Finding, Fix, Gain, Kind, Severity
+from hayate.doctor.finding import Action, Certainty, Finding, Fix, Gain, Job, Kind, Severity
 
 _LANE_BYTES_PER_S = {1: 0.25e9, 2: 0.5e9, 3: 0.985e9, 4: 1.969e9, 5: 3.938e9, 6: 7.56e9}
 """What a lane of each generation of PCIe carries."""
 SDXL_BYTES = 6.9e9
 SDXL_NEEDS_BYTES = 8e9
 """What SDXL at 1024×1024 wants in fp16, weights and step."""
+_OLDEST = (5, 0)
+"""What today's torch is built for at least."""
 _HELD = 0.15
 """The share of a card's memory that others may have before it is worth a word."""
 
@@ -106,6 +108,35 @@ def held_memory(facts: Facts) -> Finding | None:
             times=1.5 if is_tight else 1.0,
         ),
         fix=Fix(text="Close what is not needed: other WebUIs, games, browsers with hardware acceleration."),
+    )
+
+
+def idle_cards(facts: Facts) -> Finding | None:
+    """Cards that the server leaves alone, where nobody has chosen among them."""
+    cards, wishes = facts.nvidia, facts.wishes
+    has_chosen = wishes.hides_cards or {"device", "devices"} & wishes.settings.keys()
+    if len(cards) < 2 or has_chosen or {"--device-id", "--use-cpu"} & set(wishes.flags):
+        return None
+    if not all(card.is_from(_OLDEST) for card in cards):  # torch may not count them as the driver does
+        return None
+    devices = ",".join(f"cuda:{number}" for number in range(len(cards)))
+    return Finding(
+        severity=Severity.WORTHWHILE,
+        found=f"{len(cards)} cards are here ({listed([card.name for card in cards])}), and the server uses one",
+        why="With a worker on each, as many jobs of the queue run at once; a single picture is no faster.",
+        gain=Gain(
+            kind=Kind.SPEED,
+            text=f"up to {len(cards)} × the pictures of a queue",
+            certainty=Certainty.REASONED,
+            source="jobs share nothing but the disk and the processor",
+            times=len(cards),
+        ),
+        fix=Fix(
+            text="Name the cards that the server may use; leave out one that games or the display need.",
+            command=f"hayate serve --devices {devices}",
+            actions=(Action(job=Job.WRITE_SETTING, subject="devices", value=devices),),
+            is_asked_for=True,
+        ),
     )
 
 

@@ -41,7 +41,13 @@ def wishes(settings: Settings, flags: TakenFlags, problem: str | None) -> Wishes
         if setting.kind != "path" and getattr(settings, setting.key) != getattr(defaults, setting.key)
     }
     words = [word for name, values in flags.values.items() for word in (name, *values)]
-    return Wishes(flags=tuple(words), settings=changed, settings_problem=problem, threads=settings.threads)
+    return Wishes(
+        flags=tuple(words),
+        settings=changed,
+        settings_problem=problem,
+        threads=settings.threads,
+        hides_cards="CUDA_VISIBLE_DEVICES" in os.environ,
+    )
 
 
 def profiles(settings: Settings) -> tuple[TunedProfile, ...]:

@@ -31,14 +31,14 @@ def progress_routes(service: Service) -> APIRouter:
 
     @router.post("/sdapi/v1/interrupt")
     def interrupt() -> AsciiJson:
-        """Ends the running job within a step; what is finished of it is kept."""
+        """Ends what runs within a step, on every worker; what is finished of it is kept."""
         for job in _running(service):
             service.desk.cancel(job.id)
         return AsciiJson({})
 
     @router.post("/sdapi/v1/skip")
     def skip() -> AsciiJson:
-        """Gives up the picture that is being made; the job goes on with the next."""
+        """Gives up the pictures that are being made; their jobs go on with the next."""
         for job in _running(service):
             service.desk.skip(job.id)
         return AsciiJson(None)

@@ -11,6 +11,7 @@ _CHECKS: dict[str, str] = {
     "slowed clock": "クロックの低下",
     "narrow PCIe": "PCIe のレーン不足",
     "held memory": "使用中の VRAM",
+    "idle cards": "使われていない GPU",
     "GPU scheduling": "GPU スケジューリング(HAGS)",
     "system-memory fallback": "システムメモリへのフォールバック",
     "power mode": "電源モード",

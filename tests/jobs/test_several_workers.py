@@ -40,6 +40,7 @@ def test_as_many_jobs_run_at_once_as_there_are_devices(tmp_path: Path) -> None:
             await until(lambda: desk.count(State.RUNNING) == 2, "two run")
             assert [worker.device for worker in desk.workers()] == ["cpu", "cpu"]
             assert len({worker.pid for worker in desk.workers()}) == 2
+            assert sorted(path.name for path in desk.folder.glob("*.log")) == ["worker-2.log", "worker.log"]
             await until(lambda: all(_row(desk, job) > 0 for job in (long, other)), "both get on")
             oldest = desk.progress()
             assert oldest is not None

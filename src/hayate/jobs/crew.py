@@ -78,8 +78,8 @@ class Crew:
 
     def dispatch(self) -> None:
         """Hands the next jobs to workers that are free."""
-        while (job := self._begun()) is not None:
-            self.events.publish(job.id, "started", summary_of(job))
+        while self._has_begun():
+            pass
 
     def say(self, command: Cancel | Skip) -> None:
         """Tells the worker that has the job of a command, if one has."""
@@ -116,27 +116,28 @@ class Crew:
         for place in self._places:
             place.supervisor.say(Watch(is_watched=is_watched))
 
-    def _begun(self) -> JobRecord | None:
-        """The next job, where one waits and a worker is free for it."""
+    def _has_begun(self) -> bool:
+        """Begins the next job, where one waits and a worker is free for it."""
         with self._lock:
             free = [] if self._is_closing else [place for place in self._places if place.is_free]
             if not free:
-                return None
+                return False
             assert self._queue is not None, "the workers are not started"
             try:
                 job = self._queue.claim()
             except JobError:  # the disk is full
                 self._soon(self.dispatch)
-                return None
+                return False
             if job is None:
-                return None
+                return False
             results = self._folder / RESULTS / job.id
             if job.attempt > 1:
                 forget_results(self._folder, job.id)  # of the attempt that crashed
             place = best(free, job)
             place.begin(job)
+            self.events.publish(job.id, "started", summary_of(job))  # before anything can come of it
             place.supervisor.say(Begin(job=job.id, kind=job.kind, body=job.body, results=str(results)))
-            return job
+            return True
 
     def _hear(self, place: Place, report: Report) -> None:
         """What a worker says, in its order."""

@@ -1,9 +1,9 @@
-"""SIGKILL at random moments, of the server and of its worker: is a job lost, done twice, or a file half written?
+"""SIGKILL at random moments, of the server and of its workers: is a job lost, done twice, or a file half written?
 
-    python -m benchmarks.kill --moments 200
+    python -m benchmarks.kill --moments 200 [--devices cpu,cpu]
 
-A host process with the real queue and the real worker takes jobs; it or its worker is killed at random moments and
-started anew, until all moments are spent. Then everything may finish. What was accepted must have ended exactly once:
+A host process with the real queue and the real worker takes jobs; it or one of its workers is killed at random moments
+and started anew, until all moments are spent. Then everything may finish. What was accepted must have ended exactly once:
 done with all its pictures, or, where both attempts were killed, failed as "crashed twice". Every picture must decode.
 """
 
@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -68,23 +68,33 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moments", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--devices", default="", help="a worker on each; one without")
     parser.add_argument("--most-wait", type=float, default=6.0, help="seconds before a kill at any time")
     asked = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as folder:
-        verdict = run(Path(folder), moments=asked.moments, seed=asked.seed, most_wait_s=asked.most_wait)
+        verdict = run(
+            Path(folder), moments=asked.moments, seed=asked.seed, most_wait_s=asked.most_wait, devices=asked.devices
+        )
     print(json.dumps(asdict(verdict), indent=1))
     return 1 if verdict.faults else 0
 
 
 def run(
-    folder: Path, *, moments: int, seed: int, most_wait_s: float, worker: str = WORKER, waiting: int = WAITING
+    folder: Path,
+    *,
+    moments: int,
+    seed: int,
+    most_wait_s: float,
+    worker: str = WORKER,
+    waiting: int = WAITING,
+    devices: str = "",
 ) -> Verdict:
     """Kills, lets all finish, and looks; so many jobs are kept `waiting`."""
     draw, started = random.Random(seed), time.monotonic()
     verdict = Verdict(moments=moments, seed=seed)
     lives: list[subprocess.Popen[bytes]] = []
     try:
-        process = begin(folder, (worker, str(waiting)), lives)
+        process = begin(folder, (worker, str(waiting), devices), lives)
         for _ in range(moments):
             if draw.random() < IN_A_JOB:
                 until_running(settings_in(folder).data_dir / FOLDER / FILE_NAME)
@@ -92,12 +102,12 @@ def run(
             else:
                 time.sleep(draw.uniform(0, most_wait_s))
             if draw.random() < 0.5:
-                kill_worker(process, verdict)
+                kill_worker(process, verdict, draw)
             else:
                 process.kill()
                 process.wait()
                 verdict.kills["server"] += 1
-                process = begin(folder, (worker, str(waiting)), lives)
+                process = begin(folder, (worker, str(waiting), devices), lives)
         finish(process)
     finally:
         for each in lives:
@@ -108,18 +118,18 @@ def run(
     return verdict
 
 
-def begin(folder: Path, how: tuple[str, str], lives: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+def begin(folder: Path, how: tuple[str, str, str], lives: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
     """A host, which goes on with what the one before left."""
     command = [sys.executable, "-m", "benchmarks.kill", "host", str(folder), *how]
     lives.append(subprocess.Popen(command, stdin=subprocess.PIPE))
     return lives[-1]
 
 
-def kill_worker(process: subprocess.Popen[bytes], verdict: Verdict) -> None:
-    """If there is one just now."""
+def kill_worker(process: subprocess.Popen[bytes], verdict: Verdict, draw: random.Random) -> None:
+    """One of them, if there is one just now."""
     with contextlib.suppress(psutil.Error):
-        for child in psutil.Process(process.pid).children():
-            child.kill()
+        if children := psutil.Process(process.pid).children():
+            draw.choice(children).kill()
             verdict.kills["worker"] += 1
 
 
@@ -187,10 +197,10 @@ def settings_in(folder: Path) -> Settings:
     return load_settings({key: folder / name for key, name in places.items()}, environment={})
 
 
-async def host(folder: str, worker: str, waiting: str) -> int:
+async def host(folder: str, worker: str, waiting: str, devices: str) -> int:
     """The process that is killed: keeps jobs coming until its input ends, then does what is left."""
     place = Path(folder)
-    desk = LocalDesk(settings_in(place), command=(sys.executable, "-m", worker))
+    desk = LocalDesk(replace(settings_in(place), devices=devices or None), command=(sys.executable, "-m", worker))
     for _ in range(100):  # the one before may be dying still
         with contextlib.suppress(Exception):
             desk.start()

@@ -12,8 +12,11 @@ from benchmarks.kill import run
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="ends processes by signals")
 
 
-def test_a_dozen_kills_lose_nothing(tmp_path: Path) -> None:
-    verdict = run(tmp_path, moments=12, seed=1, most_wait_s=0.5, worker="tests.jobs.light_worker", waiting=3)
+@pytest.mark.parametrize("devices", ["", "cpu,cpu"])
+def test_a_dozen_kills_lose_nothing(tmp_path: Path, devices: str) -> None:
+    verdict = run(
+        tmp_path, moments=12, seed=1, most_wait_s=0.5, worker="tests.jobs.light_worker", waiting=3, devices=devices
+    )
     assert verdict.faults == []
     assert verdict.done + verdict.crashed_twice >= verdict.accepted >= 3
     assert sum(verdict.kills.values()) >= 6

@@ -3,8 +3,9 @@
     python -m benchmarks.kill --moments 200 [--devices cpu,cpu]
 
 A host process with the real queue and the real worker takes jobs; it or one of its workers is killed at random moments
-and started anew, until all moments are spent. Then everything may finish. What was accepted must have ended exactly once:
-done with all its pictures, or, where both attempts were killed, failed as "crashed twice". Every picture must decode.
+and started anew, until all moments are spent. Then everything may finish. What was accepted must have ended exactly
+once: done with all its pictures, or, where both attempts were killed, failed as "crashed twice". Every picture must
+decode.
 """
 
 from __future__ import annotations

@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hayate.errors import Cancelled, OutputError
+from hayate.errors import Cancelled
 from hayate.pipeline.cast import Cast
 from hayate.pipeline.decode import Batch
 from hayate.pipeline.denoise import StepCallback
-from hayate.pipeline.formats import Format, PictureTexts, check_fits, check_format, is_too_large
-from hayate.pipeline.grid import grid_shape, make_grid
+from hayate.pipeline.formats import Format, check_fits, check_format
 from hayate.pipeline.guards import Guard
 from hayate.pipeline.hooked import Hooked
-from hayate.pipeline.infotext import INTERRUPTED_KEY, format_infotext, order_parameters
 from hayate.pipeline.job import Job
-from hayate.pipeline.names import NameFacts, fill_pattern
 from hayate.pipeline.overlap import Worker
 from hayate.pipeline.painting import Brush
-from hayate.pipeline.parameters import Speed, describe, record
+from hayate.pipeline.parameters import Speed, record
 from hayate.pipeline.pictures import InMemory
-from hayate.pipeline.png import Target, check_writable, resolve_target, save_grid, save_picture
+from hayate.pipeline.png import resolve_target
 from hayate.pipeline.prepared import Files, Prepared, prepare_request
 from hayate.pipeline.previews import Previewer
 from hayate.pipeline.report import Report, SavedPicture, plan_of
 from hayate.pipeline.retouching import Made, retouch
+from hayate.pipeline.saving import Saver, writable_places
 from hayate.pipeline.text2image import text2image
 from hayate.pipeline.workspace import Workspace
 from hayate.request import TextToImage
@@ -89,16 +86,22 @@ class Maker:
         check_format(target.format)
         prepared = prepare_request(request, settings, asked, workspace, instead=instead, hooked=self.hooked)
         check_fits(target.format, prepared.job.prompt_text, prepared.job.negative_text)
-        places, problem = _writable(target, self)
+        places, problem = writable_places(target, spare=self.spare, grid=self.grid_output)
         reset_peak_memory(prepared.plan.device.torch)
         started = time.perf_counter()
         cast = Cast(prepared, settings, workspace)
         guard = cast.open()
         guard.notes.extend(problem)
-        making = Making(guard=guard, prepared=prepared, places=places, workspace=workspace)
-        making.pattern, making.has_grid, making.keeps_pixels = settings.filename_pattern, self.has_grid, keeps_pixels
-        making.previewer = self.previewer
-        making.half_made = self.half_made
+        saver = Saver(
+            places=places,
+            job=prepared.job,
+            files=prepared.files,
+            pattern=settings.filename_pattern,
+            half_made=self.half_made,
+            notes=guard.notes,
+        )
+        making = Making(guard=guard, prepared=prepared, saver=saver, workspace=workspace)
+        making.has_grid, making.keeps_pixels, making.previewer = self.has_grid, keeps_pixels, self.previewer
         if prepared.job.hooked.of("pictures"):
             making.brush = Brush(
                 job=prepared.job,
@@ -149,56 +152,25 @@ def make_pictures(
         return maker.make(request, asked, instead=instead, keeps_pixels=keeps_pixels)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Places:
-    """Where a request's files go."""
-
-    pictures: Target
-    spare: Target | None
-    grid: Target
-
-
-def _writable(target: Target, maker: Maker) -> tuple[_Places, list[str]]:
-    """The places, and a note where the spare one is taken at once. Raises: OutputError."""
-    grid = target if maker.grid_output is None else Target(folder=maker.grid_output, format=target.format)
-    spare = None if maker.spare is None else Target(folder=maker.spare, format=target.format)
-    try:
-        check_writable(target)
-    except OutputError as error:
-        if spare is None:
-            raise
-        check_writable(spare)
-        return _Places(pictures=spare, spare=spare, grid=spare), [_not_there(error)]
-    return _Places(pictures=target, spare=spare, grid=grid), []
-
-
-def _not_there(error: OutputError) -> str:
-    return f"pictures are not where they should be: {error}"
-
-
 @dataclass(slots=True, kw_only=True, eq=False)
 class Making:
     """A job under way."""
 
     guard: Guard
     prepared: Prepared
-    places: _Places
+    saver: Saver
     workspace: Workspace
     seconds: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(("load", "encode", "sample", "decode", "save"), 0.0)
     )
     rows: int = 0
-    pattern: str = "[seed]"
-    """Of the pictures' names."""
     has_grid: bool = False
     pixels: list[np.ndarray] = field(default_factory=list)
     """The pictures of the grid, or those to be kept."""
     keeps_pixels: bool = False
-    half_made: str = "dropped"
     previewer: Previewer | None = None
     brush: Brush | None = None
     """For extensions that change finished pictures."""
-    started: datetime = field(default_factory=lambda: datetime.now().astimezone())
 
     @property
     def job(self) -> Job:
@@ -219,7 +191,7 @@ class Making:
         try:
             with worker:
                 maker.on_loaded(self.job)
-                keeps = self.half_made != "dropped"
+                keeps = self.saver.half_made != "dropped"
                 for batch in text2image(self.guard, self.job, maker.on_row, keeps_half_made=keeps):
                     self._count(batch)
                     made = retouch(batch, self.job, self.brush if batch.stopped_at is None else None)
@@ -234,7 +206,7 @@ class Making:
             self.guard.notes.extend(getattr(error, "__notes__", ()))  # what could not be saved
         if self.previewer is not None:
             self.guard.notes.extend(self.previewer.end())
-        grid = self._save_grid(worker.results) if self.has_grid else None
+        grid = self.saver.grid(self.pixels, worker.results) if self.has_grid else None
         config = self.prepared.config
         return Report(
             pictures=worker.results,
@@ -284,61 +256,6 @@ class Making:
     def _save(self, batch: Batch, index: int, made: Made, about: Mapping[str, Any]) -> SavedPicture:
         """One picture as a file; the worker's, which alone counts the seconds of saving."""
         started = time.perf_counter()
-        info = describe(self.job, batch.guidance, batch.seeds.index + index, self.files.keys())
-        if batch.stopped_at is not None:
-            stopped = f"{batch.stopped_at.row}/{batch.stopped_at.rows}"
-            info = replace(info, parameters=order_parameters({**info.parameters, INTERRUPTED_KEY: stopped}))
-        infotext = format_infotext(made.described(info))
-        texts = PictureTexts(parameters=infotext, record=made.recorded(about))
-        stem = fill_pattern(self.pattern, self._name_facts(batch.seeds.index + index))
-        picture = made.pixels
-        aside = self.places.spare if batch.stopped_at is not None and self.half_made == "shown" else None
-        path, is_spare = self._put(lambda target: save_picture(picture, target, stem=stem, texts=texts), aside)
+        saved = self.saver.picture(batch, index, made, about)
         self.seconds["save"] += time.perf_counter() - started
-        return SavedPicture(
-            path=path,
-            seed=batch.seeds.seeds[index],
-            subseed=batch.seeds.subseeds[index],
-            infotext=infotext,
-            width_px=picture.shape[1],
-            height_px=picture.shape[0],
-            is_spare=is_spare,
-        )
-
-    def _put(self, save: Callable[[Target], Path], target: Target | None = None) -> tuple[Path, bool]:
-        """Saves to the pictures' place or another one, else to the spare one; the file, and whether it is there."""
-        target, spare = target or self.places.pictures, self.places.spare
-        try:
-            return save(target), target == spare
-        except OutputError as error:
-            if spare is None or target == spare:
-                raise
-            if (note := _not_there(error)) not in self.guard.notes:
-                self.guard.notes.append(note)
-            return save(spare), True
-
-    def _name_facts(self, number: int) -> NameFacts:
-        keys = self.files.keys()
-        return NameFacts(
-            job=self.job,
-            number=number,
-            model_name=keys["Model"],
-            model_hash=keys["Model hash"],
-            vae_name=keys.get("VAE", ""),
-            started=self.started,
-            saved=datetime.now().astimezone(),
-        )
-
-    def _save_grid(self, saved: Sequence[SavedPicture]) -> Path | None:
-        """All pictures in one, with the infotext of the first; none where a file can't be so large."""
-        if len(self.pixels) < 2:
-            return None
-        rows, columns = grid_shape(len(self.pixels))
-        height_px, width_px, _ = self.pixels[0].shape
-        format_ = self.places.grid.format
-        if is_too_large(format_, columns * width_px, rows * height_px):
-            self.guard.notes.append(f"no grid: it is larger than a {format_.name.upper()} file should be")
-            return None
-        texts = PictureTexts(parameters=saved[0].infotext)
-        grid = make_grid(self.pixels)
-        return self._put(lambda target: save_grid(grid, target, texts), self.places.grid)[0]
+        return saved

@@ -29,7 +29,7 @@ class SettingView(BaseModel):
     high: float | None
     choices: list[str]
     doc: str
-    is_writable: bool = Field(description="paths are set in the settings file only")
+    is_writable: bool = Field(description="others are set where the server is started")
     is_chosen: bool = Field(description="whether it was set here")
 
 

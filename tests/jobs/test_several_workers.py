@@ -57,6 +57,10 @@ def test_as_many_jobs_run_at_once_as_there_are_devices(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _row(desk: LocalDesk, job: JobRecord) -> int:
     found = desk.progress(job.id)
     return 0 if found is None else found.row
@@ -156,6 +160,9 @@ def test_real_workers_make_the_same_picture_side_by_side(tmp_path: Path) -> None
     async def main() -> None:
         async with opened(tmp_path, command=process.COMMAND, devices=TWO) as desk:
             await until(lambda: is_ready(desk), "both are there")
+            threads = max(1, cores() // 2)
+            titles = {f"CPU, {threads} thread{'' if threads == 1 else 's'}"}
+            assert {worker.facts["device"] for worker in desk.workers()} == titles
             submitted = [desk.submit(wish("a red sun", model="tiny", steps=9, **size)) for _ in range(2)]
             assert desk.count(State.RUNNING) == 2
             first, second = [await ended(desk, job) for job in submitted]
@@ -217,8 +224,7 @@ def test_what_they_have_in_common_is_shared(tmp_path: Path) -> None:
     assert [each.checkpoints_cache_bytes for each in shares] == [300] * 3
     assert [each.threads for each in shares] == [6] * 3  # the cards' workers wait for their cards
     assert [each.threads for each in settings_of_workers(settings_in(tmp_path, devices=TWO, threads=6))] == [3, 3]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    assert settings_of_workers(settings_in(tmp_path, devices=TWO))[0].threads == max(1, cores // 2)
+    assert settings_of_workers(settings_in(tmp_path, devices=TWO))[0].threads == max(1, cores() // 2)
 
 
 def test_a_single_device_that_can_not_be_is_refused(tmp_path: Path) -> None:

@@ -55,4 +55,7 @@ def _check_present(kind: str, index: int, asked: str) -> None:
 def _title(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return "Apple GPU" if device.type == "mps" else f"CPU, {torch.get_num_threads()} threads"
+    if device.type == "mps":
+        return "Apple GPU"
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' if threads != 1 else ''}"

@@ -99,8 +99,8 @@ def evidence(settings: Settings, workspace: Workspace) -> dict[str, Any]:
 def facts(settings: Settings) -> dict[str, Any]:
     """Versions, device and attention: what a page has at its foot."""
     try:
-        device = resolve_device(settings.device)
         plan = plan_request(TextToImage(prompt=""), settings, asked_from(given.get(), Asked()))
+        device = resolve_device(settings.device)  # after the plan, which sets the threads that its title counts
     except HayateError as error:
         return {**_versions(), "device": "", "problem": str(error)}
     return {

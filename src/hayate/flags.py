@@ -142,7 +142,7 @@ FLAGS: Mapping[str, Flag] = MappingProxyType(
         "--tls-keyfile": Flag(_SERVERS, takes="one", acts=False),
         "--tls-certfile": Flag(_SERVERS, takes="one", acts=False),
         "--disable-tls-verify": Flag("certificates are not checked in any case", acts=False),
-        "--subpath": Flag("a reverse proxy has to give the server a host of its own", takes="one", acts=False),
+        "--subpath": Flag(_SERVERS, takes="one", acts=False),
         "--timeout-keep-alive": Flag(_SERVERS, takes="one", acts=False),
         "--freeze-settings": Flag("settings are not frozen: whoever may call may change them", acts=False),
         "--freeze-settings-in-sections": Flag(

@@ -223,6 +223,7 @@ def test_nobody_is_let_in_from_outside_without_a_credential(
         (["--gradio-auth-path", "/no/such/file"], "can't read"),
         (["--cors-allow-origins", "*"], "'*' is no origin"),
         (["--theme", "pink"], "not a theme"),
+        (["--subpath", "a b"], "--subpath 'a b' is no path (write --subpath sd"),
         (["--device", "gpu"], "unknown device 'gpu' (nearest: cpu"),
         (["--devices", "cpu,cuda:x"], "device 'cuda:x' has no number after the colon (write cuda:0)"),
         (["--devices", "cuda:0,cuda:1", "--device-id", "1"], "--devices and --device-id contradict each other"),

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 import uvicorn
-from fastapi import FastAPI
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from starlette.types import ASGIApp
 
 from hayate.jobs.records import NewJob, Result, State
 from hayate.server.app import create_app
@@ -71,7 +71,7 @@ def tool_address(tool_desk: ToolDesk, tool_settings: Settings) -> Iterator[str]:
     yield from served_app(app)
 
 
-def served_app(app: FastAPI) -> Iterator[str]:
+def served_app(app: ASGIApp) -> Iterator[str]:
     """Where an application answers, until the test is over."""
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))

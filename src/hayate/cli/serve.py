@@ -17,6 +17,7 @@ from hayate.errors import UsageError, clip
 from hayate.extensions.current import session_for, use
 from hayate.flags import device_from, given
 from hayate.runtime.asked import Asked, asked_from
+from hayate.server.below_path import parse_subpath
 from hayate.server.options import (
     API_ONLY_PORT,
     EVERYWHERE,
@@ -58,6 +59,7 @@ class Network:
     ] = None
     tls_keyfile: Annotated[Path | None, typer.Option(help="The key for HTTPS.")] = None
     tls_certfile: Annotated[Path | None, typer.Option(help="The certificate for HTTPS.")] = None
+    subpath: Annotated[str | None, typer.Option(help="The path below which a reverse proxy has the server.")] = None
     timeout_keep_alive: Annotated[
         int, typer.Option(min=1, max=3600, help="Seconds for which an idle connection stays open.")
     ] = 30
@@ -159,6 +161,7 @@ def _options(network: Network, offer: Offer) -> ServeOptions:
         tls_key=network.tls_keyfile,
         tls_certificate=network.tls_certfile,
         keep_alive_s=network.timeout_keep_alive,
+        subpath="" if network.subpath is None else parse_subpath(network.subpath),
     )
 
 

@@ -14,6 +14,7 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from hayate import __version__
 from hayate.errors import UnknownJob
 from hayate.jobs.desk import Desk
+from hayate.server.below_path import BelowPath
 from hayate.server.extension_routes import PREFIX, ExtensionRoutes
 from hayate.server.failures import FailureDoor, install_failures
 from hayate.server.late_routes import LateRoutes, MakesLateRoutes
@@ -52,7 +53,7 @@ def create_app(
         redoc_url=None,
         lifespan=_with_lifecycle,
     )
-    app.openapi = partial(openapi_document, app)
+    app.openapi = partial(openapi_document, app, options.subpath)
     app.state.desk = desk
     app.state.settings = settings
     app.state.options = options
@@ -128,6 +129,8 @@ def _add_guards(app: FastAPI, options: ServeOptions) -> None:
     app.add_middleware(Guard, options=options)
     app.add_middleware(FailureDoor)
     app.add_middleware(CountsRequests, metrics=app.state.metrics)
+    if options.subpath:
+        app.add_middleware(BelowPath, path=options.subpath)
     app.add_middleware(PolicyHeaders)
 
 

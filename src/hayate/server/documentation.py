@@ -13,7 +13,7 @@ PACKAGE = "fastapi_offline"
 """Its wheel carries Swagger UI's files; it is never imported."""
 FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
 START = """SwaggerUIBundle({
-  url: "/openapi.json",
+  url: "openapi.json",
   dom_id: "#docs",
   deepLinking: true,
   displayRequestDuration: true,
@@ -29,12 +29,12 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Hayate: the APIs</title>
 <link rel="icon" href="data:,">
-<link rel="stylesheet" href="/docs/swagger-ui.css">
+<link rel="stylesheet" href="docs/swagger-ui.css">
 </head>
 <body>
 <main id="docs"></main>
-<script src="/docs/swagger-ui-bundle.js"></script>
-<script src="/docs/start.js"></script>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
 </body>
 </html>
 """
@@ -44,7 +44,7 @@ WITHOUT = """<!doctype html>
 <body>
 <main>
 <h1>The APIs</h1>
-<p>All routes, with what they take and give, are in <a href="/openapi.json">/openapi.json</a>.</p>
+<p>All routes, with what they take and give, are in <a href="openapi.json">/openapi.json</a>.</p>
 <p>This page shows them in Swagger UI once its files are here: <code>pip install fastapi-offline</code></p>
 </main>
 </body>
@@ -81,7 +81,7 @@ def file(name: str) -> FileResponse:
 
 async def redoc() -> RedirectResponse:
     """Whoever knows the other page of A1111's is led to this one."""
-    return RedirectResponse("/docs")
+    return RedirectResponse("docs")
 
 
 def swagger_folder() -> Path | None:

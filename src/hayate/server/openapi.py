@@ -38,8 +38,8 @@ REPLACED = ("HTTPValidationError", "ValidationError")
 """What FastAPI would answer, and this server does not."""
 
 
-def openapi_document(app: FastAPI) -> dict[str, Any]:
-    """Made once, when it is first asked for; all routes have to be there."""
+def openapi_document(app: FastAPI, subpath: str = "") -> dict[str, Any]:
+    """Made once, when it is first asked for; all routes have to be there. `subpath` is where a proxy has them."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title, version=app.version, summary=app.summary, description=app.description, routes=app.routes
@@ -50,6 +50,8 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         schemas |= SHAPES
         for path, operation in _operations(document):
             _state_failures(operation, "A1111Error" if path.startswith(A1111_PATHS) else "Error")
+        if subpath:
+            document["servers"] = [{"url": subpath}]
         app.openapi_schema = document
     return app.openapi_schema
 

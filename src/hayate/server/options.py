@@ -53,6 +53,8 @@ class ServeOptions:
     """How long the running job may go on once the server was told to end."""
     theme: str = ""
     """`dark`, `light`, or nothing: what the visitor's system says."""
+    subpath: str = ""
+    """The path below which a proxy has the server, such as `/sd`."""
     tls_key: Path | None = None
     tls_certificate: Path | None = None
     keep_alive_s: int = 30

@@ -16,6 +16,9 @@ export class Refused extends Error {
   }
 }
 
+/** An address of the server's, from the page on: a proxy may have it below a path of its own. */
+export const at = (address) => address.replace(/^\//, "");
+
 /** The server's answer to a request; throws Refused, or TypeError where there is no server. */
 export async function call(path, { method = "GET", body, raw, headers = {}, signal } = {}) {
   const options = { method, headers: { ...headers }, signal };
@@ -26,7 +29,7 @@ export async function call(path, { method = "GET", body, raw, headers = {}, sign
     options.body = raw;
     options.headers["Content-Type"] ??= raw.type || "application/octet-stream";
   }
-  const response = await fetch(path, options);
+  const response = await fetch(at(path), options);
   const isJson = (response.headers.get("Content-Type") ?? "").includes("json");
   const answer = isJson ? await response.json() : await response.text();
   if (!response.ok)

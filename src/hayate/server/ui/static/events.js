@@ -1,6 +1,6 @@
 // One stream of the server's events for the whole page: browsers allow a host six connections, over all its tabs.
 
-import { call } from "./api.js";
+import { at, call } from "./api.js";
 
 const KINDS = ["queued", "started", "progress", "preview", "done", "failed", "cancelled", "worker"];
 const listeners = new Set();
@@ -24,7 +24,7 @@ export function connect() {
 
 function open() {
   if (stream) return;
-  stream = new EventSource("/v1/events");
+  stream = new EventSource(at("/v1/events"));
   stream.onopen = () => {
     retry_ms = 500;
     tell({ kind: "open", job: "", data: {} });

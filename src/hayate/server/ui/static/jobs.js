@@ -1,6 +1,6 @@
 // Jobs of one tab: handed in, watched, ended. What a reload interrupts is found again.
 
-import { call, forgetFailures, shown, toast } from "./api.js";
+import { at, call, forgetFailures, shown, toast } from "./api.js";
 import { listen } from "./events.js";
 
 const STORE = "hayate.jobs.";
@@ -123,7 +123,7 @@ export class Jobs {
   }
 }
 
-const previewUrl = (job, data) => `/v1/jobs/${job}/preview?n=${data.preview ?? data.number ?? Date.now()}`;
+const previewUrl = (job, data) => at(`/v1/jobs/${job}/preview?n=${data.preview ?? data.number ?? Date.now()}`);
 
 function stored(tab) {
   try {

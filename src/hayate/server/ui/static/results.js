@@ -1,6 +1,6 @@
 // The right side of a picture tab: progress and preview while a job runs, then its pictures and what is known of them.
 
-import { say, shown, toast } from "./api.js";
+import { at, say, shown, toast } from "./api.js";
 import "./gallery.js";
 
 /** What `results.js` shows of jobs, inside the element that the template has for it. */
@@ -73,13 +73,14 @@ export class Results {
       ...each,
       job: record.id,
       index,
-      thumb: `${each.url}?thumb=256`,
+      url: at(each.url),
+      thumb: at(`${each.url}?thumb=256`),
       alt: firstLine(each.infotext),
     }));
     if (grid)
       list.unshift({
-        url: grid,
-        thumb: grid,
+        url: at(grid),
+        thumb: at(grid),
         alt: say("grid"),
         infotext: pictures[0]?.infotext ?? "",
         job: record.id,

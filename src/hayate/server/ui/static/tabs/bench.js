@@ -1,6 +1,6 @@
 // Bench: measurements of this machine, one at a time, and those that were made before.
 
-import { call, say, shown, toast } from "../api.js";
+import { at, call, say, shown, toast } from "../api.js";
 import { speedBar } from "../charts.js";
 import { bytes, fixed, make, moment, part, table } from "../dom.js";
 import { readForm } from "../form.js";
@@ -71,5 +71,5 @@ function choose({ root, chosen }, id, isChosen) {
   if (isChosen) chosen.add(id);
   else chosen.delete(id);
   const query = new URLSearchParams([...chosen].map((each) => ["number", each]));
-  part(root, "report").href = `/ui/bench/report${chosen.size ? `?${query}` : ""}`;
+  part(root, "report").href = at(`/ui/bench/report${chosen.size ? `?${query}` : ""}`);
 }

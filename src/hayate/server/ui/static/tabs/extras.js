@@ -1,6 +1,6 @@
 // Extras: pictures made larger, one or many.
 
-import { call, say, shown, toast } from "../api.js";
+import { at, call, say, shown, toast } from "../api.js";
 import { make, part } from "../dom.js";
 import { readForm } from "../form.js";
 import "../gallery.js";
@@ -68,7 +68,8 @@ function livenResults(root, page) {
       about.hidden = false;
       part(root, "empty").hidden = true;
       part(root, "notes").replaceChildren(...notes.map((note) => make("li", {}, note)));
-      gallery.show(pictures.map((each) => ({ ...each, thumb: `${each.url}?thumb=128`, alt: each.name })));
+      const places = ({ url }) => ({ url: at(url), thumb: at(`${url}?thumb=128`) });
+      gallery.show(pictures.map((each) => ({ ...each, ...places(each), alt: each.name })));
     },
   };
 }

@@ -1,6 +1,6 @@
 // Gallery: every picture that was made here, from the history of jobs.
 
-import { call, say, shown, toast } from "../api.js";
+import { at, call, say, shown, toast } from "../api.js";
 import { act, make, part } from "../dom.js";
 import { debounce } from "../form.js";
 import { sendParameters, sendPicture } from "../sending.js";
@@ -44,7 +44,8 @@ class Gallery {
       const answer = await shown(() => call(`/v1/pictures?${this.query()}`));
       if (!answer || turn !== this.turn) return;
       this.next = answer.next ?? null;
-      found.push(...answer.pictures.filter(({ is_saved }) => is_saved || !this.onlySaved.checked));
+      const wanted = answer.pictures.filter(({ is_saved }) => is_saved || !this.onlySaved.checked);
+      found.push(...wanted.map((picture) => ({ ...picture, url: at(picture.url) })));
     }
     const items = found.map((picture) => this.thumb(picture));
     if (isFirst) this.thumbs.replaceChildren(...items);

@@ -307,16 +307,16 @@ def test_a_folder_that_can_not_be_written_costs_no_picture(bench: Bench, setting
 def test_a_disk_that_fills_while_saving_costs_no_picture_either(
     bench: Bench, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hayate.pipeline import session
+    from hayate.pipeline import saving
 
-    real = session.save_picture
+    real = saving.save_picture
 
     def full(image: Any, target: Any, **more: Any) -> Path:
         if target.folder == settings.outputs_dir:
             raise OutputError("can't write: No space left on device", hint="make room")
         return real(image, target, **more)
 
-    monkeypatch.setattr(session, "save_picture", full)
+    monkeypatch.setattr(saving, "save_picture", full)
     result = bench.result("generate", request={**SMALL, "batch_count": 2})
     assert len(result.pictures) == 2
     assert not any(picture.is_saved for picture in result.pictures)

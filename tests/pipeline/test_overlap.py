@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hayate.errors import EngineError, OutputError
 from hayate.models.config import Family
-from hayate.pipeline import session, text2image
+from hayate.pipeline import saving, text2image
 from hayate.pipeline.decode import Batch, Decoder, Sampled, decode_half_made, decode_latents
 from hayate.pipeline.denoise import StepCallback
 from hayate.pipeline.guards import Guard
@@ -212,8 +212,8 @@ def test_pictures_are_saved_by_another_thread_in_order(
     model: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: set[int] = set()
-    saves = session.save_picture
-    monkeypatch.setattr(session, "save_picture", lambda *a, **k: threads.add(threading.get_ident()) or saves(*a, **k))
+    saves = saving.save_picture
+    monkeypatch.setattr(saving, "save_picture", lambda *a, **k: threads.add(threading.get_ident()) or saves(*a, **k))
     report = make_pictures(request_for(model), settings, None, quiet)
     assert len(threads) == 1
     assert threading.get_ident() not in threads
@@ -224,8 +224,8 @@ def test_pictures_are_saved_by_another_thread_in_order(
 def test_an_interruption_leaves_every_finished_picture_whole(
     model: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    saves = session.save_picture
-    monkeypatch.setattr(session, "save_picture", lambda *a, **k: time.sleep(0.05) or saves(*a, **k))
+    saves = saving.save_picture
+    monkeypatch.setattr(saving, "save_picture", lambda *a, **k: time.sleep(0.05) or saves(*a, **k))
     with pytest.raises(KeyboardInterrupt):
         make_pictures(request_for(model), settings, None, ending_after(2 * 2, KeyboardInterrupt()))
     found = sorted(path.name for path in settings.outputs_dir.iterdir())
@@ -238,14 +238,14 @@ def test_an_interruption_leaves_every_finished_picture_whole(
 def test_a_picture_that_cant_be_saved_is_an_error(
     model: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    saves = session.save_picture
+    saves = saving.save_picture
 
     def full(*args: object, stem: str, **more: object) -> Path:
         if stem == "8":
             raise OutputError("disk full")
         return saves(*args, stem=stem, **more)
 
-    monkeypatch.setattr(session, "save_picture", full)
+    monkeypatch.setattr(saving, "save_picture", full)
     with pytest.raises(OutputError, match="disk full"):
         make_pictures(request_for(model, batch_size=3, batch_count=1), settings, None, quiet)
     assert sorted(path.name for path in settings.outputs_dir.iterdir()) == ["00000-7.png", "00001-9.png"]

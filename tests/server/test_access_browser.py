@@ -20,6 +20,7 @@ def test_the_language_is_switched_and_the_fields_stay(page: Any) -> None:
     expect(act(page, "generate")).to_contain_text("生成")
     expect(page.locator("html")).to_have_attribute("lang", "ja")
     expect(prompt(page)).to_have_value("stays")
+    ready(page)  # the new page listens
     page.locator("#language").select_option("en")
     expect(act(page, "generate")).to_contain_text("Generate")
 

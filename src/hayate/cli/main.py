@@ -46,6 +46,7 @@ _SERVES = (
     "--tls-keyfile",
     "--tls-certfile",
     "--timeout-keep-alive",
+    "--subpath",
     "--autolaunch",
     "--theme",
     "--models-dir",

@@ -18,8 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hayate.errors import UsageError
 from hayate.server.app import create_app
-from hayate.server.below_path import parse_subpath
-from hayate.server.options import ServeOptions
+from hayate.server.options import ServeOptions, parse_subpath
 from hayate.server.ui.static_files import static_files
 from hayate.settings import load_settings
 from tests.server.browsing import TIMEOUT_MS, act, is_fault, part, prompt, ready

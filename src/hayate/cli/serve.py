@@ -17,7 +17,6 @@ from hayate.errors import UsageError, clip
 from hayate.extensions.current import session_for, use
 from hayate.flags import device_from, given
 from hayate.runtime.asked import Asked, asked_from
-from hayate.server.below_path import parse_subpath
 from hayate.server.options import (
     API_ONLY_PORT,
     EVERYWHERE,
@@ -26,6 +25,7 @@ from hayate.server.options import (
     ServeOptions,
     check_options,
     parse_credentials,
+    parse_subpath,
     parse_token,
 )
 from hayate.server.startup import ImportTimer, Startup

@@ -14,7 +14,6 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from hayate import __version__
 from hayate.errors import UnknownJob
 from hayate.jobs.desk import Desk
-from hayate.server.below_path import BelowPath
 from hayate.server.extension_routes import PREFIX, ExtensionRoutes
 from hayate.server.failures import FailureDoor, install_failures
 from hayate.server.late_routes import LateRoutes, MakesLateRoutes
@@ -130,6 +129,8 @@ def _add_guards(app: FastAPI, options: ServeOptions) -> None:
     app.add_middleware(FailureDoor)
     app.add_middleware(CountsRequests, metrics=app.state.metrics)
     if options.subpath:
+        from hayate.server.below_path import BelowPath
+
         app.add_middleware(BelowPath, path=options.subpath)
     app.add_middleware(PolicyHeaders)
 

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import re
-
 from starlette.datastructures import URL, MutableHeaders
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from hayate.errors import UsageError, clip
-
-_SHAPE = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
-
-
-def parse_subpath(text: str) -> str:
-    """`/sd` of `sd`, `/sd` and `/sd/`, as A1111's --subpath takes it.
-
-    Raises: UsageError.
-    """
-    path = f"/{text.strip('/')}"
-    if not _SHAPE.fullmatch(path) or {".", ".."} & set(path.split("/")):
-        raise UsageError(f"--subpath {clip(text)!r} is no path", hint="write --subpath sd, of letters and digits")
-    return path
 
 
 class BelowPath:
     """Takes the path off what is asked for; a proxy that has done so already finds everything as well."""
 
     def __init__(self, app: ASGIApp, path: str) -> None:
-        """`path` is as `parse_subpath` gives it."""
+        """`path` is as `options.parse_subpath` gives it."""
         self.app = app
         self.path = path
 

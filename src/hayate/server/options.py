@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import re
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ API_ONLY_PORT = 7861
 EVERYWHERE = "0.0.0.0"
 BODY_CAP_BYTES = 128 * 2**20
 """Of one request: the largest picture that jobs start from fits, as base64."""
+_SHAPE = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,17 @@ def check_options(options: ServeOptions) -> None:
             )
     if (options.tls_key is None) != (options.tls_certificate is None):
         raise UsageError("TLS needs a key and a certificate", hint="give both --tls-keyfile and --tls-certfile")
+
+
+def parse_subpath(text: str) -> str:
+    """`/sd` of `sd`, `/sd` and `/sd/`, as A1111's --subpath takes it.
+
+    Raises: UsageError.
+    """
+    path = f"/{text.strip('/')}"
+    if not _SHAPE.fullmatch(path) or {".", ".."} & set(path.split("/")):
+        raise UsageError(f"--subpath {clip(text)!r} is no path", hint="write --subpath sd, of letters and digits")
+    return path
 
 
 def parse_credentials(text: str, flag: str) -> tuple[Credential, ...]:

@@ -295,6 +295,47 @@ def test_a_skipped_batch_leaves_the_others_bit_for_bit(bench: Bench) -> None:
         assert np.array_equal(pixels(made.path), pixels(wanted.path))
 
 
+def test_a_skipped_batch_is_shown_as_far_as_it_was_made(bench: Bench) -> None:
+    whole = bench.result("generate", request={**SMALL, "batch_count": 3})
+    seen = []
+
+    def skip(progress: Progress) -> None:
+        if (progress.picture, progress.row) == (1, 1) and not seen:
+            seen.append(progress)
+            bench.signals.skip("job")
+
+    bench.on_progress = skip
+    outcome = bench.do("generate", request={**SMALL, "batch_count": 3}, half_made="shown", wants_grid=True)
+    assert not outcome.is_stopped
+    assert [picture.seed for picture in outcome.result.pictures] == [7, 8, 9]
+    half = outcome.result.pictures[1]
+    assert parse_infotext(half.infotext).parameters["Interrupted"] == "1/3"
+    assert Path(half.path).parent == bench.station.results
+    assert not np.array_equal(pixels(half.path), pixels(whole.pictures[1].path))
+    for place in (0, 2):
+        assert np.array_equal(pixels(outcome.result.pictures[place].path), pixels(whole.pictures[place].path))
+    assert outcome.result.facts["rows"] == 7
+    grid = outcome.result.grid
+    assert grid is not None
+    assert pixels(grid).shape == (64, 128, 3)  # of the two that are whole
+
+
+def test_a_skipped_batch_is_saved_where_that_is_wanted(bench: Bench) -> None:
+    seen = []
+
+    def skip(progress: Progress) -> None:
+        if progress.row == 3 and not seen:
+            seen.append(progress)
+            bench.signals.skip("job")
+
+    request = {**SMALL, "sampler": "Euler"}
+    whole = bench.result("generate", request=request).pictures[0]
+    bench.on_progress = skip
+    half = bench.result("generate", request=request, half_made="saved").pictures[0]
+    assert half.is_saved
+    assert np.array_equal(pixels(half.path), pixels(whole.path))  # the last row of Euler is the denoised latents
+
+
 def test_a_folder_that_can_not_be_written_costs_no_picture(bench: Bench, settings: Settings) -> None:
     settings.outputs_dir.parent.mkdir(exist_ok=True)
     settings.outputs_dir.write_text("a file where the folder should be")

@@ -76,7 +76,7 @@ def decode_latents(engine: Engine, latents: Tensor) -> np.ndarray:
 
 
 def decode_half_made(guard: Guard, sampled: Sampled) -> Iterator[Batch]:
-    """The batch as far as it was made; none, and a note, where that can't be decoded: the job has ended anyway."""
+    """The batch as far as it was made; none, and a note, where that can't be decoded: it was given up anyway."""
     started = time.perf_counter()
     try:
         if not guard.is_good(sampled.latents):

@@ -14,7 +14,7 @@ from hayate.errors import Cancelled
 from hayate.models.config import Prediction
 from hayate.pipeline.acted import Acted
 from hayate.pipeline.guidance import Guidance, combine
-from hayate.pipeline.stops import HalfMade
+from hayate.pipeline.stops import Half, HalfCancelled, HalfSkipped, Skipped
 from hayate.samplers.table import Noise, StepTable
 
 StepCallback = Callable[[int, int], None]
@@ -135,7 +135,7 @@ def denoise(
     """The latents at the end of `table`, or where `relay` breaks off.
 
     `reuse` says which evaluations take another's deep features; `acted` is told what was left out; `on_denoised` is
-    shown what the picture would be by now. A Cancelled of `on_row` comes out as HalfMade, which has the latents.
+    shown what the picture would be by now. A Cancelled or Skipped of `on_row` comes out with the latents.
 
     Shapes: → [B, 4, h, w] float32, not looked at: pipeline.guards does, after the loop.
     """
@@ -178,7 +178,9 @@ def denoise(
         try:
             on_row(row + 1, rows)
         except Cancelled as error:
-            raise HalfMade(error, latents=denoised, row=row + 1) from error
+            raise HalfCancelled(error, Half(latents=denoised, row=row + 1)) from error
+        except Skipped as error:
+            raise HalfSkipped(Half(latents=denoised, row=row + 1)) from error
     return noise.kept(state[0])
 
 

@@ -62,7 +62,7 @@ class Maker:
     hooked: Hooked | None = None
     """The extensions that act, in place of those that each request asks for; NOBODY where pictures are measured."""
     half_made: str = "dropped"
-    """One of `stops.HALF_MADE`: what becomes of the batch that a Cancelled ends. Shown only, it goes to `spare`."""
+    """One of `stops.HALF_MADE`: what becomes of a batch that is stopped. Shown only, it goes to `spare`."""
     on_loaded: Callable[[Job], None] = lambda job: None
     """Told what will be made, when the model is there; may raise Cancelled too."""
 

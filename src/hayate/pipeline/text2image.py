@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from hayate.engines.base import Engine
 from hayate.engines.reuse import FeatureReuse
-from hayate.errors import HayateError
+from hayate.errors import Cancelled, HayateError
 from hayate.pipeline.decode import Batch, Decoder, Sampled, StoppedAt, decode_half_made, decode_latents
 from hayate.pipeline.denoise import (
     Conditions,
@@ -32,7 +32,7 @@ from hayate.pipeline.guidance import Guidance, build_guidance
 from hayate.pipeline.job import Job, Seeds
 from hayate.pipeline.noise import BatchNoise, NoiseRequest, noise_for
 from hayate.pipeline.pictures import to_pixels
-from hayate.pipeline.stops import HalfMade, Skipped
+from hayate.pipeline.stops import HalfCancelled, HalfSkipped
 from hayate.pipeline.tiles import PX_PER_LAT
 
 LATENT_MODES = MappingProxyType(
@@ -64,7 +64,7 @@ def text2image(engine: Engine, job: Job, on_row: StepCallback, *, keeps_half_mad
     """The pictures of `job`, batch by batch, as they are ready; what was sampled survives what ends the next batch.
 
     `on_row` may raise Skipped, which gives up the batch, and Cancelled, which ends the job; with `keeps_half_made` the
-    batch that it ends comes too, as far as it was made.
+    batch comes all the same, as far as it was made.
     Raises: EngineError when a result is not finite in any type, or memory does not suffice for any plan.
     """
     guard = guarded(engine)
@@ -82,17 +82,18 @@ def text2image(engine: Engine, job: Job, on_row: StepCallback, *, keeps_half_mad
                 if job.second is not None:
                     rows_before = job.table.rows
                     told_again, latents = enlarge(guard, job.second, told_again, seeds, on_row, latents=latents)
-            except Skipped:
+            except (HalfSkipped, HalfCancelled) as stopped:
+                if keeps_half_made:
+                    yield from (finish(job, batch) for batch in decoder.rest())
+                    at = StoppedAt(row=rows_before + stopped.half.row, rows=job.rows)
+                    half = replace(_sampled(seeds, stopped.half.latents, told, started, encoded), stopped_at=at)
+                    yield from (finish(job, batch) for batch in decode_half_made(guard, half))
+                    started = encoded = time.perf_counter()
+                if isinstance(stopped, Cancelled):
+                    raise
                 lost_s = time.perf_counter() - encoded
                 started, encoded = started + lost_s, encoded + lost_s
                 continue
-            except HalfMade as ended:
-                if keeps_half_made:
-                    yield from (finish(job, batch) for batch in decoder.rest())
-                    at = StoppedAt(row=rows_before + ended.row, rows=job.rows)
-                    half = replace(_sampled(seeds, ended.latents, told, started, encoded), stopped_at=at)
-                    yield from (finish(job, batch) for batch in decode_half_made(guard, half))
-                raise
             sampled = _sampled(seeds, latents, told, started, encoded)
             yield from (finish(job, batch) for batch in decoder.put(sampled))
             started = encoded = time.perf_counter()

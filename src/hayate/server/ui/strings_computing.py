@@ -61,7 +61,7 @@ COMPUTING: dict[str, tuple[str, str]] = {
     "whole vae": ("no: the VAE", "使わない(VAE)"),
     "on": ("on", "オン"),
     "followed": ("followed", "使う"),
-    "half_made": ("On interrupt", "中断時"),
+    "half_made": ("On interrupt and skip", "中断・スキップ時"),
     "half_made.help": (
         "What becomes of the picture that is half-made; those that are finished are kept in any case.",
         "途中の画像の扱い。完成した画像は常に残ります。",

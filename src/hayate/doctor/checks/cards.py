@@ -114,8 +114,8 @@ def held_memory(facts: Facts) -> Finding | None:
 def idle_cards(facts: Facts) -> Finding | None:
     """Cards that the server leaves alone, where nobody has chosen among them."""
     cards, wishes = facts.nvidia, facts.wishes
-    has_chosen = wishes.hides_cards or {"device", "devices"} & wishes.settings.keys()
-    if len(cards) < 2 or has_chosen or {"--device-id", "--use-cpu"} & set(wishes.flags):
+    chosen = {"device", "devices"} & wishes.settings.keys() | {"--device-id", "--use-cpu"} & set(wishes.flags)
+    if len(cards) < 2 or chosen or wishes.hides_cards:
         return None
     if not all(card.is_from(_OLDEST) for card in cards):  # torch may not count them as the driver does
         return None

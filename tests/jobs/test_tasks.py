@@ -320,6 +320,44 @@ def test_a_skipped_batch_is_shown_as_far_as_it_was_made(bench: Bench) -> None:
     assert pixels(grid).shape == (64, 128, 3)  # of the two that are whole
 
 
+def skip_once(bench: Bench, run: int) -> None:
+    """Skips what is made in a run after its first row."""
+    seen = []
+
+    def skip(progress: Progress) -> None:
+        if progress.picture == run and progress.row == 1 and not seen:
+            seen.append(progress)
+            bench.signals.skip("job")
+
+    bench.on_progress = skip
+
+
+def test_a_grid_has_the_text_of_a_picture_that_is_whole(bench: Bench) -> None:
+    skip_once(bench, 0)
+    result = bench.result("generate", request={**SMALL, "batch_count": 3}, half_made="shown", wants_grid=True)
+    assert ["Interrupted" in picture.infotext for picture in result.pictures] == [True, False, False]
+    assert result.grid is not None
+    with Image.open(result.grid) as grid:
+        assert grid.text["parameters"] == result.pictures[1].infotext  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_plots_sheet_shows_what_was_skipped_in_its_place(bench: Bench) -> None:
+    skip_once(bench, 1)
+    script = {"name": "X/Y/Z plot", "x": "Steps=3,4,5"}
+    result = bench.result("generate", request=SMALL, script=script, half_made="shown", wants_grid=True)
+    assert ["Interrupted" in picture.infotext for picture in result.pictures] == [False, True, False]
+    assert result.grid is not None
+
+
+def test_a_loop_that_is_skipped_ends_its_batch(bench: Bench, tmp_path: Path) -> None:
+    skip_once(bench, 1)
+    start = tmp_path / "start.png"
+    Image.new("RGB", (64, 64), "navy").save(start)
+    request = {**SMALL, "start": {"path": str(start), "denoising": 1.0}}
+    result = bench.result("generate", request=request, script={"name": "Loopback", "loops": 4}, half_made="shown")
+    assert ["Interrupted" in picture.infotext for picture in result.pictures] == [False, True]
+
+
 def test_a_skipped_batch_is_saved_where_that_is_wanted(bench: Bench) -> None:
     seen = []
 

@@ -94,8 +94,8 @@ class Inside:
     def _take(self, thread: int) -> None:
         """Receives here what may be on its way to this thread.
 
-        It is thrown once more, in place of one that has not come. Taken back, it would leave CPython 3.11 looking for it
-        at every call from then on, and caught for ever in the first one that a debugger traces.
+        It is thrown once more, in place of one that has not come. Taken back, it would leave CPython 3.11 looking for
+        it at every call from then on, and caught for ever in the first one that a debugger traces.
         """
         try:
             throw(thread, Stopped)

@@ -58,5 +58,5 @@ def loopback(request: TextToImage, maker: Maker, asked: Asked | None = None, *, 
             seed += 1
             if before.is_stopped:
                 return
-            if not before.pictures:
+            if not before.pixels:
                 break

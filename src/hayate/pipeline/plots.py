@@ -47,7 +47,7 @@ def make_cells(wanted: Iterable[tuple[Place, Cell]], maker: Maker) -> Iterator[M
 
 
 def plot_sheet(made: Sequence[MadeCell], labels: Labels) -> Image.Image:
-    """The sheet of a plot; the places of pictures that were skipped stay white."""
+    """The sheet of a plot; the places of pictures that are not there stay white."""
     shown = [each for each in made if each.report.pictures]
     pictures = {each.place: Image.open(each.report.pictures[0].path) for each in shown}
     return axes_sheet(pictures, {each.place: caption_of(each.report) for each in shown}, labels)

@@ -27,6 +27,8 @@ class SavedPicture:
     height_px: int
     is_spare: bool = False
     """Whether it could not be written where it was wanted, and is in the spare place."""
+    is_half_made: bool = False
+    """Whether its batch was stopped before its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

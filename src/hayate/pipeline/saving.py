@@ -86,10 +86,11 @@ class Saver:
             width_px=picture.shape[1],
             height_px=picture.shape[0],
             is_spare=is_spare,
+            is_half_made=batch.stopped_at is not None,
         )
 
     def grid(self, pixels: Sequence[np.ndarray], saved: Sequence[SavedPicture]) -> Path | None:
-        """All pictures in one, with the infotext of the first; none where a file can't be so large.
+        """All pictures that are whole in one, with the infotext of the first; none where a file can't be so large.
 
         Raises: OutputError.
         """
@@ -101,7 +102,7 @@ class Saver:
         if is_too_large(format_, columns * width_px, rows * height_px):
             self.notes.append(f"no grid: it is larger than a {format_.name.upper()} file should be")
             return None
-        texts = PictureTexts(parameters=saved[0].infotext)
+        texts = PictureTexts(parameters=next(each.infotext for each in saved if not each.is_half_made))
         grid = make_grid(pixels)
         return self._put(lambda target: save_grid(grid, target, texts), self.places.grid)[0]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hayate.engines.identity import MergedId, source_id
-from hayate.engines.mixing import mix, plan_mixing
+from hayate.engines.mixing import OpenMerges, mix, plan_mixing
 from hayate.engines.networks import config_of, load_networks, load_vae
 from hayate.engines.store import ModelStore
 from hayate.errors import HayateError, TensorMismatch
@@ -91,12 +91,14 @@ def test_networks_that_became_another_merge_are_those_that_were_loaded_as_it(fol
     theirs = load_networks(after.path, CPU, precision, preparation)
     config = config_of(before)
     assert not same(ours.modules, theirs.modules)
-    mixed = mix(plan_mixing(after, before, config, is_vae=False), ours, (precision.unet, precision.text))
-    assert mixed.kept == 0
-    assert same(ours.modules, theirs.modules)
     vae, other = (load_vae(each.path, config, precision.vae, CPU, preparation) for each in (before, after))
-    mix(plan_mixing(after, before, config, is_vae=True), vae, (precision.vae,))
-    assert same(vae, other)
+    with OpenMerges() as opened:
+        plan = plan_mixing(opened, after, before, config, is_vae=False)
+        mixed = mix(opened, plan, ours, (precision.unet, precision.text))
+        assert mixed.kept == 0
+        assert same(ours.modules, theirs.modules)
+        mix(opened, plan_mixing(opened, after, before, config, is_vae=True), vae, (precision.vae,))
+        assert same(vae, other)
 
 
 def test_a_block_weight_makes_the_tensors_of_its_block_and_no_others(folder, asked) -> None:

@@ -6,8 +6,10 @@ import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -55,24 +57,47 @@ class Mixing:
     """Each network's parameters as it was built, before any preparation."""
 
 
-def plan_mixing(source: MergedId, before: SourceId | None, config: ModelConfig, *, is_vae: bool) -> Mixing:
+class OpenMerges:
+    """Merges that are opened when they are first asked for, and once, until the block is left."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._found: dict[MergedId, MergedCheckpoint] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._found.clear()
+        self._stack.close()
+
+    def of(self, source: MergedId) -> MergedCheckpoint:
+        """The merge, opened. Raises: as `open_merged`."""
+        if source not in self._found:
+            self._found[source] = self._stack.enter_context(open_merged(source.path, blend))
+        return self._found[source]
+
+
+def plan_mixing(
+    opened: OpenMerges, source: MergedId, before: SourceId | None, config: ModelConfig, *, is_vae: bool
+) -> Mixing:
     """What has to be made for the networks, or the VAE, of `config`.
 
     Raises: ModelFileError where the merge's first model has not what they need; then nothing was changed.
     """
-    with open_merged(source.path) as checkpoint:
-        kinds: list[tuple[str, UNetConfig | VAEConfig | TextConfig]] = (
-            [(vae_prefix(checkpoint.tensors), config.vae)]
-            if is_vae
-            else [(UNET_PREFIX, config.unet), *((text.prefix, text) for text in config.text)]
-        )
-        names = tuple(tuple(check_part(_bare(kind), checkpoint, prefix)) for prefix, kind in kinds)
+    checkpoint = opened.of(source)
+    kinds: list[tuple[str, UNetConfig | VAEConfig | TextConfig]] = (
+        [(vae_prefix(checkpoint.tensors), config.vae)]
+        if is_vae
+        else [(UNET_PREFIX, config.unet), *((text.prefix, text) for text in config.text)]
+    )
+    names = tuple(tuple(check_part(_bare(kind), checkpoint, prefix)) for prefix, kind in kinds)
     return Mixing(source=source, before=before, prefixes=tuple(prefix for prefix, _ in kinds), names=names)
 
 
 @torch.no_grad()
 @torch.inference_mode(mode=False)  # weights that were changed in that mode could be poured over in it only
-def mix(mixing: Mixing, part: Networks | AutoencoderKL, dtypes: tuple[torch.dtype, ...]) -> Mixed:
+def mix(opened: OpenMerges, mixing: Mixing, part: Networks | AutoencoderKL, dtypes: tuple[torch.dtype, ...]) -> Mixed:
     """Makes the merge in the weights of `part`, whose networks compute in `dtypes`, and leaves alone what stays.
 
     Broken off half-way it leaves a mixture. Addresses stay, except those of packed weights.
@@ -83,19 +108,20 @@ def mix(mixing: Mixing, part: Networks | AutoencoderKL, dtypes: tuple[torch.dtyp
     evaluated = 0
     places: list[tuple[str, Tensor]] = []
     packings: list[_Packing] = []
-    with open_merged(mixing.source.path, blend) as checkpoint:
-        for module, dtype, prefix, names in zip(modules, dtypes, mixing.prefixes, mixing.names, strict=True):
-            changed = [name for name in names if not mixing.source.keeps(mixing.before, prefix + name)]
-            evaluated += len(changed)
-            for seats in _by_seat(module, prefix, changed).values():
-                name, seat = seats[0]
-                if isinstance(seat, TensorSeat) and _is_plain(seat.tensor()):
-                    places.append((name, seat.tensor()))
-                else:
-                    packings.append(_Packing(seats=tuple(seats), dtype=dtype))
-        checkpoint.merge.fill(places)
-        _pack(packings, checkpoint)
-        overflown = sum(checkpoint.merge.overflown.values())
+    checkpoint = opened.of(mixing.source)
+    before = sum(checkpoint.merge.overflown.values())
+    for module, dtype, prefix, names in zip(modules, dtypes, mixing.prefixes, mixing.names, strict=True):
+        changed = [name for name in names if not mixing.source.keeps(mixing.before, prefix + name)]
+        evaluated += len(changed)
+        for seats in _by_seat(module, prefix, changed).values():
+            name, seat = seats[0]
+            if isinstance(seat, TensorSeat) and _is_plain(seat.tensor()):
+                places.append((name, seat.tensor()))
+            else:
+                packings.append(_Packing(seats=tuple(seats), dtype=dtype))
+    checkpoint.merge.fill(places)
+    _pack(packings, checkpoint)
+    overflown = sum(checkpoint.merge.overflown.values()) - before
     kept = sum(map(len, mixing.names)) - evaluated
     return Mixed(evaluated=evaluated, kept=kept, overflown=overflown, seconds=time.perf_counter() - started)
 

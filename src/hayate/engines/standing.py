@@ -9,7 +9,7 @@ import torch
 
 from hayate.engines.cache import Shelf, bytes_of
 from hayate.engines.identity import EngineKey, MergedId, SourceId
-from hayate.engines.mixing import Mixed, Mixing, mix, plan_mixing
+from hayate.engines.mixing import Mixed, Mixing, OpenMerges, mix, plan_mixing
 from hayate.engines.networks import Loaders, Networks, config_of
 from hayate.engines.staging import Poured, Staged, pour_staged, stage
 from hayate.models.config import ModelConfig
@@ -21,7 +21,8 @@ _HOST = torch.device("cpu")
 class Standing:
     """One U-Net with its text encoders, and one VAE, on a device; the shelves keep weights for them on the host."""
 
-    def __init__(self, models: Shelf, vaes: Shelf, loaders: Loaders) -> None:
+    def __init__(self, models: Shelf, vaes: Shelf, loaders: Loaders, opened: OpenMerges) -> None:
+        """`opened` lasts as long as a switch does."""
         self.poured: list[Poured] = []
         """What the last switch copied."""
         self.mixed: list[Mixed] = []
@@ -31,6 +32,7 @@ class Standing:
         self._models = models
         self._vaes = vaes
         self._loaders = loaders
+        self._opened = opened
         self._networks = _Slot()
         self._vae = _Slot()
 
@@ -65,7 +67,7 @@ class Standing:
             return None
         if slot.is_like(key) and (slot.part.config.unet, slot.part.config.text) == (config.unet, config.text):
             if isinstance(key.file, MergedId):
-                return plan_mixing(key.file, slot.whose, config, is_vae=False)
+                return plan_mixing(self._opened, key.file, slot.whose, config, is_vae=False)
             return self._staged_networks(asked)
         return self._loaders.networks(key.file.path, key.device, asked.precision)
 
@@ -75,7 +77,7 @@ class Standing:
             return None
         if slot.is_like(key) and isinstance(key.file, MergedId):
             if slot.part.config == config.vae:
-                return plan_mixing(key.file, slot.whose, config, is_vae=True)
+                return plan_mixing(self._opened, key.file, slot.whose, config, is_vae=True)
         elif slot.is_like(key):
             staged = self._staged_vae(asked, config)
             if staged.config == slot.part.config:
@@ -107,7 +109,7 @@ class Standing:
             dtypes = (
                 (key.unet, *(key.text for _ in slot.part.text)) if isinstance(slot.part, Networks) else (key.dtype,)
             )
-            self.mixed.append(mix(new, slot.part, dtypes))
+            self.mixed.append(mix(self._opened, new, slot.part, dtypes))
         elif new is not None:
             self.builds += 1
             slot.part = new

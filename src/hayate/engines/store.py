@@ -18,7 +18,7 @@ import torch
 
 from hayate.engines.cache import Shelf, bytes_of
 from hayate.engines.identity import EngineKey, MergedId, SourceId, source_id
-from hayate.engines.mixing import Mixed, mix, plan_mixing
+from hayate.engines.mixing import Mixed, OpenMerges, mix, plan_mixing
 from hayate.engines.networks import Loaders, Networks, config_of
 from hayate.engines.staging import Staged
 from hayate.engines.standing import Standing
@@ -54,7 +54,8 @@ class ModelStore:
         self._models = Shelf(cache_bytes, _size_of)
         self._vaes = Shelf(vae_cache_bytes, _size_of)
         self._loaders = loaders or Loaders()
-        self._standing = Standing(self._models, self._vaes, self._loaders)
+        self._opened = OpenMerges()
+        self._standing = Standing(self._models, self._vaes, self._loaders, self._opened)
         self._hashes_dir = hashes_dir
         self._is_poured = is_poured
         self.before_switch: Callable[[], None] = lambda: None
@@ -81,7 +82,8 @@ class ModelStore:
                 self.before_switch()
                 self._seated = None  # pouring that fails half-way leaves nothing that could be handed out
                 self._mixed = []
-                networks, decoder = self._parts(asked)
+                with self._opened:
+                    networks, decoder = self._parts(asked)
                 self._seated = asked, self._assembled(networks, decoder, asked)
                 self._switches += 1
                 self._drop_replaced(asked)
@@ -176,9 +178,9 @@ class ModelStore:
         before, part = used[0].file, used[1]
         if not (isinstance(key.file, MergedId) and key.file.is_variant_of(before)):
             return None
-        mixing = plan_mixing(key.file, before, config, is_vae=isinstance(part, AutoencoderKL))
+        mixing = plan_mixing(self._opened, key.file, before, config, is_vae=isinstance(part, AutoencoderKL))
         with shelf.becoming(key):
-            self._mixed.append(mix(mixing, part, dtypes))
+            self._mixed.append(mix(self._opened, mixing, part, dtypes))
         return part
 
     def _networks(self, asked: EngineKey, *, is_ahead: bool = False) -> Networks:

@@ -92,7 +92,7 @@ int64_t store_halves(const float* from, uint16_t* to, int64_t count, int32_t typ
         const __mmask16 mask = first_lanes(count - i);
         const __m512 x = _mm512_maskz_loadu_ps(mask, from + i);
         const __m256i halves = type == FP16 ? _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC) : (__m256i)_mm512_cvtneps_pbh(x);
-        largest = _mm512_max_ps(largest, _mm512_abs_ps(x));
+        largest = _mm512_max_ps(_mm512_abs_ps(x), largest); // of a NaN and a number the second, so no NaN hides what was before
         if (is_streamed && count - i >= LANES) _mm256_stream_si256((__m256i*)(to + i), halves);
         else _mm256_mask_storeu_epi16(to + i, mask, halves);
     }
